@@ -1,0 +1,217 @@
+//! What differs between two specifications, named as a person would name it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{BuildSpec, Dependency, DependencyIdentity};
+use crate::{BuildKey, Digest};
+
+/// One input that differs, from an earlier specification to a later one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Difference {
+    /// A USE flag was switched on or off.
+    Use {
+        /// The flag.
+        flag: String,
+        /// Whether it is on in the later one.
+        enabled: bool,
+    },
+    /// Another value of a variable, a scalar field, a tool or a named file.
+    Changed {
+        /// What kind of input: `variable`, `ebuild`, `eclass`, `file`, `patch`, `hook`, `tool`, …
+        kind: &'static str,
+        /// Its name; empty where the kind has only one.
+        name: String,
+        /// The earlier value; `None` if there was none.
+        before: Option<String>,
+        /// The later value; `None` if there is none.
+        after: Option<String>,
+    },
+    /// A dependency is another build, or came or went.
+    Dependency {
+        /// Category and name.
+        package: String,
+        /// The earlier version and build.
+        before: Option<DependencyVersion>,
+        /// The later version and build.
+        after: Option<DependencyVersion>,
+    },
+}
+
+/// Which build of a dependency a specification names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DependencyVersion {
+    /// Version with revision.
+    pub version: String,
+    /// Slot and sub-slot.
+    pub slot: String,
+    /// Its build key, unless it stands in the build root.
+    pub key: Option<BuildKey>,
+    /// Digest of its identity of either kind.
+    pub identity: Digest,
+}
+
+impl From<&Dependency> for DependencyVersion {
+    fn from(dependency: &Dependency) -> Self {
+        let (key, identity) = match dependency.identity {
+            DependencyIdentity::Built(key) => (Some(key), *key.digest()),
+            DependencyIdentity::Installed(digest) => (None, digest),
+        };
+        Self {
+            version: dependency.package.version().to_owned(),
+            slot: dependency.slot.to_string(),
+            key,
+            identity,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Use { flag, enabled } => write!(f, "USE {}{flag}", if *enabled { '+' } else { '-' }),
+            Self::Changed { kind, name, before, after } => {
+                match (*kind, name.as_str()) {
+                    ("variable", name) => write!(f, "{name}")?,
+                    (kind, "") => write!(f, "{kind}")?,
+                    (kind, name) => write!(f, "{kind} {name}")?,
+                }
+                match (before, after) {
+                    (None, Some(value)) if value.is_empty() => write!(f, " added"),
+                    (None, Some(value)) => write!(f, " added ({value})"),
+                    (Some(_), None) => write!(f, " removed"),
+                    (Some(before), Some(after)) => write!(f, " {before:?} → {after:?}"),
+                    (None, None) => write!(f, " changed"),
+                }
+            }
+            Self::Dependency { package, before, after } => match (before, after) {
+                (Some(before), Some(after)) if before.version != after.version => {
+                    write!(f, "dependency {package} {} → {}", before.version, after.version)
+                }
+                (Some(before), Some(after)) if before.slot != after.slot => {
+                    write!(f, "dependency {package} slot {} → {}", before.slot, after.slot)
+                }
+                (Some(_), Some(after)) if after.key.is_none() => {
+                    write!(f, "dependency {package} differs in the build root")
+                }
+                (Some(_), Some(_)) => write!(f, "dependency {package} is another build"),
+                (None, Some(after)) => write!(f, "dependency {package}-{} added", after.version),
+                (Some(before), None) => write!(f, "dependency {package}-{} removed", before.version),
+                (None, None) => write!(f, "dependency {package} changed"),
+            },
+        }
+    }
+}
+
+/// What differs from `before` to `after`, in the order of the fields.
+///
+/// Empty if and only if the specifications are equal as builds.
+#[must_use]
+pub fn differences(before: &BuildSpec, after: &BuildSpec) -> Vec<Difference> {
+    let (a, b) = (&before.inputs, &after.inputs);
+    let mut found = Collector(Vec::new());
+    found.scalar("version", a.package.as_str(), b.package.as_str());
+    found.scalar("slot", &a.slot.to_string(), &b.slot.to_string());
+    found.scalar("repository", &a.repository, &b.repository);
+    found.scalar("EAPI", &a.eapi, &b.eapi);
+    found.scalar("ebuild", &a.recipe.ebuild.short(), &b.recipe.ebuild.short());
+    found.digests("eclass", &a.recipe.eclasses, &b.recipe.eclasses);
+    found.digests("file", &a.recipe.files, &b.recipe.files);
+    found.ordered("user patch", &a.recipe.patches, &b.recipe.patches);
+    found.ordered("hook", &a.recipe.hooks, &b.recipe.hooks);
+    found.digests("QA check", &a.recipe.qa_checks, &b.recipe.qa_checks);
+    found.digests("saved configuration", &a.recipe.saved_config, &b.recipe.saved_config);
+    let sources = |inputs: &super::BuildInputs| -> BTreeMap<String, String> {
+        let text = |file: &super::Distfile| {
+            let hash = file.hashes.values().next().map_or("", |hash| hash.get(..12).unwrap_or(hash));
+            format!("{} bytes {hash}", file.size)
+        };
+        inputs.distfiles.iter().map(|(name, file)| (name.clone(), text(file))).collect()
+    };
+    found.map("distfile", &sources(a), &sources(b));
+    found.flags(&a.use_flags, &b.use_flags);
+    found.map("variable", &a.environment, &b.environment);
+    let features = |set: &BTreeSet<String>| -> BTreeMap<String, String> {
+        set.iter().map(|feature| (feature.clone(), String::new())).collect()
+    };
+    found.map("FEATURES", &features(&a.features), &features(&b.features));
+    found.map("tool", &a.toolchain, &b.toolchain);
+    found.scalar("build root", &a.build_root.short(), &b.build_root.short());
+    found.dependencies(before, after);
+    found.0
+}
+
+struct Collector(Vec<Difference>);
+
+impl Collector {
+    fn changed(&mut self, kind: &'static str, name: &str, before: Option<String>, after: Option<String>) {
+        self.0.push(Difference::Changed { kind, name: name.to_owned(), before, after });
+    }
+
+    fn scalar(&mut self, kind: &'static str, before: &str, after: &str) {
+        if before != after {
+            self.changed(kind, "", Some(before.to_owned()), Some(after.to_owned()));
+        }
+    }
+
+    fn map(&mut self, kind: &'static str, a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) {
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for name in names {
+            let (before, after) = (a.get(name), b.get(name));
+            if before != after {
+                self.changed(kind, name, before.cloned(), after.cloned());
+            }
+        }
+    }
+
+    fn digests(&mut self, kind: &'static str, a: &BTreeMap<String, Digest>, b: &BTreeMap<String, Digest>) {
+        let short = |map: &BTreeMap<String, Digest>| -> BTreeMap<String, String> {
+            map.iter().map(|(name, digest)| (name.clone(), digest.short())).collect()
+        };
+        self.map(kind, &short(a), &short(b));
+    }
+
+    /// Files whose order counts: by name first, and as an order only if the names do not tell them apart.
+    fn ordered(&mut self, kind: &'static str, a: &[(String, Digest)], b: &[(String, Digest)]) {
+        if a == b {
+            return;
+        }
+        let before = self.0.len();
+        let map = |list: &[(String, Digest)]| -> BTreeMap<String, Digest> { list.iter().cloned().collect() };
+        self.digests(kind, &map(a), &map(b));
+        if self.0.len() == before {
+            let names = |list: &[(String, Digest)]| {
+                list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+            };
+            self.changed(kind, "order", Some(names(a)), Some(names(b)));
+        }
+    }
+
+    fn flags(&mut self, a: &BTreeSet<String>, b: &BTreeSet<String>) {
+        for flag in a.symmetric_difference(b) {
+            self.0.push(Difference::Use { flag: flag.clone(), enabled: b.contains(flag) });
+        }
+    }
+
+    fn dependencies(&mut self, before: &BuildSpec, after: &BuildSpec) {
+        // One package may stand in the root in several slots.
+        type Versions<'a> = BTreeMap<(&'a str, &'a str), &'a Dependency>;
+        fn by_slot(spec: &BuildSpec) -> Versions<'_> {
+            spec.dependencies.iter().map(|dep| ((dep.package.cp(), dep.slot.slot()), dep)).collect()
+        }
+        let (a, b) = (by_slot(before), by_slot(after));
+        let names: BTreeSet<_> = a.keys().chain(b.keys()).copied().collect();
+        for name in names {
+            let (before, after) = (a.get(&name), b.get(&name));
+            if before != after {
+                self.0.push(Difference::Dependency {
+                    package: name.0.to_owned(),
+                    before: before.map(|dep| DependencyVersion::from(*dep)),
+                    after: after.map(|dep| DependencyVersion::from(*dep)),
+                });
+            }
+        }
+    }
+}
