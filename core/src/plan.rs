@@ -79,6 +79,9 @@ pub struct Edge {
     /// Whether one of them carries `:=`, which is resolved against the root when the package is built
     /// (PMS 8.3.3), so the dependency must stand there whatever its class.
     pub binds_slot: bool,
+    /// Whether what stands in the build root satisfies it already. Such an edge gives way where packages
+    /// would otherwise need each other, which is how a system rebuilds the tools it was built with.
+    pub satisfied: bool,
 }
 
 /// Why a graph is not a plan.
@@ -213,6 +216,7 @@ fn joined(mut edges: Vec<Edge>) -> Vec<Edge> {
         if same {
             kept.classes = kept.classes.union(next.classes);
             kept.binds_slot |= next.binds_slot;
+            kept.satisfied &= next.satisfied;
         }
         same
     });

@@ -12,8 +12,8 @@ const RUNTIME: DependencyClasses =
 struct Need {
     package: PackageIndex,
     classes: DependencyClasses,
-    /// Named by the package itself, not only needed by what it names.
-    direct: bool,
+    /// Named by the package itself, and not satisfied by the build root: cannot be left out.
+    hard: bool,
 }
 
 /// For each package what must stand in the root when it is built.
@@ -103,8 +103,8 @@ fn needs_of(plan: &Plan, index: PackageIndex, seen: &mut [bool]) -> Vec<Need> {
         .inspect(|package| seen[package.get()] = false)
         .filter(|package| *package != index)
         .map(|package| match direct.binary_search_by_key(&package, |edge| edge.to) {
-            Ok(at) => Need { package, classes: direct[at].classes, direct: true },
-            Err(_) => Need { package, classes: DependencyClasses::CLOSURE, direct: false },
+            Ok(at) => Need { package, classes: direct[at].classes, hard: !direct[at].satisfied },
+            Err(_) => Need { package, classes: DependencyClasses::CLOSURE, hard: false },
         })
         .collect();
     needs.sort_unstable_by_key(|need| need.package);
@@ -117,7 +117,7 @@ pub(super) fn requirements(plan: &Plan) -> Result<Requirements, PlanError> {
         plan.indices().map(|index| needs_of(plan, index, &mut seen)).collect();
     let (component, _) = components(&needs);
     for (index, needs) in needs.iter_mut().enumerate() {
-        needs.retain(|need| need.direct || component[need.package.get()] != component[index]);
+        needs.retain(|need| need.hard || component[need.package.get()] != component[index]);
     }
     let (component, order) = components(&needs);
     let mut members = vec![0_u32; needs.len()];

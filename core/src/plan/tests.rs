@@ -22,6 +22,7 @@ fn plan(names: &[&str], edges: &[(usize, usize, Classes)], requested: &[usize]) 
             to: PackageIndex::new(*to),
             classes: *classes,
             binds_slot: false,
+            satisfied: false,
         })
         .collect();
     let requested = requested.iter().map(|at| PackageIndex::new(*at)).collect();
@@ -106,6 +107,15 @@ fn a_build_cycle_is_named() {
 }
 
 #[test]
+fn a_build_cycle_is_entered_where_the_root_has_what_is_needed() {
+    let edges = [(0, 1, Classes::BDEPEND), (1, 0, Classes::DEPEND)];
+    let mut plan = plan(&["a", "b"], &edges, &[0]);
+    assert!(plan.requirements().is_err());
+    plan.edges[0].satisfied = true;
+    assert_eq!((needs(&plan, 0), needs(&plan, 1)), (vec![], vec![0]));
+}
+
+#[test]
 fn what_is_installed_is_needed_but_never_built() {
     let plan = plan(&["a", "=tool"], &[(0, 1, Classes::BDEPEND)], &[0, 1]);
     let requirements = plan.requirements().unwrap();
@@ -152,6 +162,7 @@ fn a_plan_refuses_what_is_not_in_it() {
         to: PackageIndex::new(7),
         classes: Classes::DEPEND,
         binds_slot: false,
+        satisfied: false,
     };
     let refusal = Plan::new(Vec::new(), vec![edge], Vec::new()).unwrap_err();
     assert_eq!(refusal, PlanError::UnknownPackage { index: 0, packages: 0 });

@@ -1,0 +1,257 @@
+//! From an exported package to the inputs of its build: every file behind it hashed where it lies.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use buildswarm_core::Digest;
+use buildswarm_core::canonical::Encoder;
+use buildswarm_core::package::{Cpv, ParsePackageError, Slot};
+use buildswarm_core::spec::{BuildInputs, Distfile, Recipe};
+use sha2::{Digest as _, Sha256};
+
+use crate::environment;
+use crate::export::{BuildRoot, Ebuild, Generator, Node};
+
+/// Why the inputs of a build are not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputsError {
+    /// A file of the recipe cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file, on the outside.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A file is not the one Portage read a moment ago.
+    #[error("{path} changed while the plan was made; run the command again")]
+    Changed {
+        /// The file, on the outside.
+        path: PathBuf,
+    },
+    /// A package has no ebuild, or none of its files are known.
+    #[error("{package}: Portage did not say which files it is built from; this Portage is not supported")]
+    NoRecipe {
+        /// The package.
+        package: String,
+    },
+    /// A source that the Manifest does not list.
+    #[error(
+        "{package}: {distfile} is not in the Manifest, so it cannot be told from another file; \
+         run `ebuild {ebuild} manifest`"
+    )]
+    NoDigest {
+        /// The package.
+        package: String,
+        /// The file.
+        distfile: String,
+        /// The ebuild.
+        ebuild: PathBuf,
+    },
+    /// Portage named a package in a form we do not know.
+    #[error(transparent)]
+    Package(#[from] ParsePackageError),
+}
+
+/// BLAKE3 and SHA-256 of a file.
+#[derive(Debug, Clone, Copy)]
+struct FileDigest {
+    blake3: Digest,
+    sha256: [u8; 32],
+}
+
+/// Reads and remembers the files of one plan; eclasses are shared by hundreds of packages.
+#[derive(Debug)]
+pub struct Recipes<'a> {
+    /// The captured `/etc/portage`.
+    configuration: &'a Path,
+    base: &'a Path,
+    places: &'a [PathBuf],
+    files: BTreeMap<PathBuf, FileDigest>,
+    toolchain: BTreeMap<String, String>,
+    build_root: Digest,
+}
+
+impl<'a> Recipes<'a> {
+    /// A reader of files as the private root that made the export showed them: `configuration` at
+    /// `/etc/portage`, each of `places` where it is, everything else from `base`.
+    #[must_use]
+    pub fn new(
+        configuration: &'a Path,
+        base: &'a Path,
+        places: &'a [PathBuf],
+        build_root: &BuildRoot,
+        generator: &Generator,
+    ) -> Self {
+        Self {
+            configuration,
+            base,
+            places,
+            files: BTreeMap::new(),
+            toolchain: toolchain(build_root, generator),
+            build_root: identity(build_root),
+        }
+    }
+
+    /// Every file read so far, as named inside the private root, with its BLAKE3.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, Digest)> {
+        self.files.iter().map(|(path, digest)| (path.as_path(), digest.blake3))
+    }
+
+    /// Where on the outside a file of the private root is.
+    #[must_use]
+    pub fn outside(&self, path: &Path) -> PathBuf {
+        if let Ok(below) = path.strip_prefix("/etc/portage") {
+            return self.configuration.join(below);
+        }
+        if self.places.iter().any(|place| path.starts_with(place)) {
+            return path.to_owned();
+        }
+        self.base.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn digest(&mut self, path: &Path) -> Result<FileDigest, InputsError> {
+        if let Some(known) = self.files.get(path) {
+            return Ok(*known);
+        }
+        let outside = self.outside(path);
+        let bytes = fs::read(&outside).map_err(|source| InputsError::Io { path: outside, source })?;
+        let digest = FileDigest { blake3: Digest::of(&bytes), sha256: Sha256::digest(&bytes).into() };
+        self.files.insert(path.to_owned(), digest);
+        Ok(digest)
+    }
+
+    /// The digest of a file that Portage hashed too: both must have seen the same.
+    fn confirmed(&mut self, path: &Path, sha256: &str) -> Result<Digest, InputsError> {
+        let digest = self.digest(path)?;
+        let hex: String = digest.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        if hex == sha256 { Ok(digest.blake3) } else { Err(InputsError::Changed { path: self.outside(path) }) }
+    }
+
+    /// The inputs of the build of `node`.
+    ///
+    /// # Errors
+    /// An [`InputsError`] naming the file or package.
+    pub fn inputs(&mut self, node: &Node) -> Result<BuildInputs, InputsError> {
+        let no_recipe = || InputsError::NoRecipe { package: node.cpv.clone() };
+        let ebuild = node.ebuild.as_ref().ok_or_else(no_recipe)?;
+        if node.environment.is_empty() {
+            return Err(no_recipe());
+        }
+        let features = node.environment.get("FEATURES").or(node.environment.get("PORTAGE_FEATURES"));
+        Ok(BuildInputs {
+            package: node.cpv.parse::<Cpv>()?,
+            slot: format!("{}/{}", node.slot, node.sub_slot).parse::<Slot>()?,
+            repository: node.repo.clone(),
+            eapi: node.eapi.clone(),
+            recipe: self.recipe(ebuild)?,
+            distfiles: distfiles(node, ebuild)?,
+            use_flags: node.use_flags.iter().cloned().collect(),
+            environment: environment::of_build(&node.environment),
+            features: environment::altering_features(
+                features.map(String::as_str).unwrap_or_default().split_whitespace(),
+            ),
+            toolchain: self.toolchain.clone(),
+            build_root: self.build_root,
+        })
+    }
+
+    fn recipe(&mut self, ebuild: &Ebuild) -> Result<Recipe, InputsError> {
+        let mut eclasses = BTreeMap::new();
+        for eclass in &ebuild.eclasses {
+            eclasses.insert(eclass.name.clone(), self.confirmed(&eclass.path, &eclass.sha256)?);
+        }
+        let mut hooks = Vec::new();
+        for hook in &ebuild.hooks {
+            hooks.push((hook.kind.clone(), self.digest(&hook.path)?.blake3));
+        }
+        let mut patches = Vec::new();
+        for patch in &ebuild.user_patches {
+            patches.push((file_name(patch), self.digest(patch)?.blake3));
+        }
+        let mut named = |paths: &[PathBuf]| -> Result<BTreeMap<String, Digest>, InputsError> {
+            paths.iter().map(|path| Ok((file_name(path), self.digest(path)?.blake3))).collect()
+        };
+        let qa_checks = named(&ebuild.qa_checks)?;
+        let saved_config = named(&ebuild.savedconfig)?;
+        let files = match &ebuild.filesdir {
+            Some(directory) => self.tree(directory)?,
+            None => BTreeMap::new(),
+        };
+        let ebuild = self.confirmed(&ebuild.path, &ebuild.sha256)?;
+        Ok(Recipe { ebuild, eclasses, files, patches, hooks, qa_checks, saved_config })
+    }
+
+    /// Every file below a directory: path below it to digest.
+    fn tree(&mut self, directory: &Path) -> Result<BTreeMap<String, Digest>, InputsError> {
+        let mut found = BTreeMap::new();
+        let mut pending = vec![directory.to_owned()];
+        while let Some(path) = pending.pop() {
+            let outside = self.outside(&path);
+            let at = |source| InputsError::Io { path: outside.clone(), source };
+            for entry in fs::read_dir(&outside).map_err(at)? {
+                let entry = entry.map_err(at)?;
+                let inside = path.join(entry.file_name());
+                // Followed: what an ebuild reads is the content.
+                if fs::metadata(entry.path()).map_err(at)?.is_dir() {
+                    pending.push(inside);
+                } else {
+                    let below = inside.strip_prefix(directory).unwrap_or(&inside);
+                    found.insert(below.to_string_lossy().into_owned(), self.digest(&inside)?.blake3);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn distfiles(node: &Node, ebuild: &Ebuild) -> Result<BTreeMap<String, Distfile>, InputsError> {
+    let mut distfiles = BTreeMap::new();
+    for file in &ebuild.distfiles {
+        let hashes: BTreeMap<String, String> = file
+            .hashes
+            .iter()
+            .filter(|(name, _)| ["BLAKE2B", "SHA512"].contains(&name.as_str()))
+            .map(|(name, hex)| (name.clone(), hex.to_lowercase()))
+            .collect();
+        let (Some(size), false) = (file.size, hashes.is_empty()) else {
+            return Err(InputsError::NoDigest {
+                package: node.cpv.clone(),
+                distfile: file.name.clone(),
+                ebuild: ebuild.path.clone(),
+            });
+        };
+        distfiles.insert(file.name.clone(), Distfile { size, hashes });
+    }
+    Ok(distfiles)
+}
+
+fn toolchain(build_root: &BuildRoot, generator: &Generator) -> BTreeMap<String, String> {
+    let mut tools: BTreeMap<String, String> = build_root
+        .toolchain
+        .iter()
+        .filter_map(|(role, tool)| {
+            let tool = tool.as_ref()?;
+            let version = tool.version.as_deref().unwrap_or("");
+            let digest = tool.sha256.as_deref().unwrap_or("");
+            Some((role.clone(), format!("{version} sha256:{digest}")))
+        })
+        .collect();
+    tools.insert("portage".to_owned(), generator.portage.clone());
+    tools
+}
+
+/// What stands in the build root beside the tools named one by one.
+fn identity(build_root: &BuildRoot) -> Digest {
+    let mut encoder = Encoder::new();
+    encoder.set(1, &build_root.packages);
+    encoder.map(2, &build_root.environment_files);
+    Digest::derive("buildswarm 2026-11-21 build root", &encoder.finish())
+}
