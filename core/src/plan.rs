@@ -199,6 +199,12 @@ impl Plan {
         &self.edges[self.starts[index.get()]..self.starts[index.get() + 1]]
     }
 
+    /// These packages and all they need at run time: what a client installs of them. Ascending by position.
+    #[must_use]
+    pub fn run_time_closure(&self, of: impl IntoIterator<Item = PackageIndex>) -> Vec<PackageIndex> {
+        order::run_time_closure(self, of.into_iter())
+    }
+
     /// What must stand in the root when each package is built, and in which order packages can be built.
     ///
     /// # Errors

@@ -41,6 +41,38 @@ impl Requirements {
         self.needs[index.get()].iter().map(|need| (need.package, need.classes))
     }
 
+    /// What must stand in the root when `index` is built, in an order of installation: each after what it needs
+    /// at run time, as far as they do not need each other.
+    #[must_use]
+    pub fn installation_order(&self, plan: &Plan, index: PackageIndex) -> Vec<PackageIndex> {
+        let needs = &self.needs[index.get()];
+        let inside = |package| needs.binary_search_by_key(&package, |need| need.package).ok();
+        let mut seen = vec![false; needs.len()];
+        let mut order = Vec::with_capacity(needs.len());
+        for root in 0..needs.len() {
+            let mut frames = vec![(root, 0)];
+            while let Some(&mut (at, ref mut edge)) = frames.last_mut() {
+                if *edge == 0 && std::mem::replace(&mut seen[at], true) {
+                    frames.pop();
+                    continue;
+                }
+                let edges = plan.dependencies(needs[at].package);
+                match edges[*edge..].iter().position(|edge| edge.classes.intersects(RUNTIME)) {
+                    Some(skipped) => {
+                        let to = edges[*edge + skipped].to;
+                        *edge += skipped + 1;
+                        frames.extend(inside(to).filter(|to| !seen[*to]).map(|to| (to, 0)));
+                    }
+                    None => {
+                        order.push(needs[at].package);
+                        frames.pop();
+                    }
+                }
+            }
+        }
+        order
+    }
+
     /// What must be built, in order, so that every package in the run-time closure of the request resolves.
     ///
     /// A package that is only a build dependency of packages that resolve already is not among it.
@@ -48,7 +80,8 @@ impl Requirements {
     pub fn demand(&self, plan: &Plan, resolves: impl Fn(PackageIndex) -> bool) -> Vec<PackageIndex> {
         let is_open = |index: PackageIndex| plan.package(index).origin == Origin::Build && !resolves(index);
         let mut wanted = vec![false; plan.packages().len()];
-        let mut pending: Vec<_> = goals(plan).into_iter().filter(|goal| is_open(*goal)).collect();
+        let goals = plan.run_time_closure(plan.requested().iter().copied());
+        let mut pending: Vec<_> = goals.into_iter().filter(|goal| is_open(*goal)).collect();
         while let Some(index) = pending.pop() {
             if !std::mem::replace(&mut wanted[index.get()], true) {
                 pending.extend(self.of(index).map(|(need, _)| need).filter(|need| is_open(*need)));
@@ -58,11 +91,10 @@ impl Requirements {
     }
 }
 
-/// What was asked for and what that needs at run time: what a client has to find in a binhost.
-#[must_use]
-pub(super) fn goals(plan: &Plan) -> Vec<PackageIndex> {
+/// See [`Plan::run_time_closure`].
+pub(super) fn run_time_closure(plan: &Plan, of: impl Iterator<Item = PackageIndex>) -> Vec<PackageIndex> {
     let mut seen = vec![false; plan.packages().len()];
-    reach(plan, plan.requested().iter().copied(), &mut seen);
+    reach(plan, of, &mut seen);
     plan.indices().filter(|index| seen[index.get()]).collect()
 }
 

@@ -167,3 +167,22 @@ fn a_plan_refuses_what_is_not_in_it() {
     let refusal = Plan::new(Vec::new(), vec![edge], Vec::new()).unwrap_err();
     assert_eq!(refusal, PlanError::UnknownPackage { index: 0, packages: 0 });
 }
+
+#[test]
+fn dependencies_are_installed_before_what_runs_with_them() {
+    // app is built with tool and lib; tool runs with lib and low, which need each other.
+    let edges = [
+        (0, 1, Classes::BDEPEND),
+        (0, 2, Classes::DEPEND),
+        (1, 3, Classes::RDEPEND),
+        (1, 2, Classes::RDEPEND),
+        (2, 3, Classes::RDEPEND),
+        (3, 2, Classes::PDEPEND),
+    ];
+    let plan = plan(&["app", "tool", "lib", "low"], &edges, &[0]);
+    let order = plan.requirements().unwrap().installation_order(&plan, PackageIndex::new(0));
+    let order: Vec<_> = order.iter().map(|at| at.get()).collect();
+    assert_eq!(order.len(), 3);
+    let position = |at: usize| order.iter().position(|x| *x == at).unwrap();
+    assert!(position(2) < position(1) && position(3) < position(1), "{order:?}");
+}
