@@ -1,0 +1,30 @@
+# Distributed under the terms of the MIT licence
+
+EAPI=8
+
+inherit swarm-build
+
+DESCRIPTION="Brian Kernighan's AWK, installed as original-awk"
+HOMEPAGE="https://github.com/onetrueawk/awk"
+# An archive of the tag 20220912 that somebody has put in a fixed place.
+SRC_URI="https://snapshot.debian.org/archive/debian/20230601T000000Z/pool/main/o/original-awk/original-awk_2022-09-12.orig.tar.gz"
+S="${WORKDIR}/original-awk-2022-09-12"
+
+LICENSE="HPND"
+SLOT="0"
+KEYWORDS="amd64"
+
+# The grammar is shipped as awkgram.y only.
+BDEPEND="dev-util/byacc"
+
+src_compile() {
+	swarm_setup_flags
+	emake YACC="byacc -d -b awkgram" HOSTCC="${CC}" CC="${CC}" \
+		CFLAGS="${CFLAGS} ${LDFLAGS}"
+}
+
+src_install() {
+	newbin a.out original-awk
+	newman awk.1 original-awk.1
+	dodoc README.md FIXES
+}
