@@ -1,2 +1,17 @@
-//! Skeleton.
-fn main() {}
+//! `build-swarm`: what a person types.
+
+use std::process::ExitCode;
+
+use buildswarm::cli::Cli;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match buildswarm::commands::run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            buildswarm::report::print_error("build-swarm", &error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One try at one build on this machine, from its sources to its artifact in the store.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use buildswarm_core::artifact::{Artifact, BlobRef};
+use buildswarm_core::plan::keys::Keyed;
+use buildswarm_core::plan::{Origin, PackageIndex};
+use buildswarm_core::scheduler::{FailureClass, Outcome, Phase, Workspace};
+use buildswarm_core::time::UnixSeconds;
+use buildswarm_core::{BuildKey, package::Cpv};
+use buildswarm_portage::build::{
+    Bounds, Build, Built, Cancellation, DependencyPackage, Failure, LogEvent, Sonames,
+};
+use buildswarm_portage::capture::Trees;
+use buildswarm_portage::distfiles::Distfiles;
+use buildswarm_portage::root::Scratch;
+use buildswarm_store::{Attempt as AttemptRow, RunId, Store};
+
+use crate::planning::Planned;
+
+/// Level at which logs are kept: they are read rarely and compress twentyfold.
+const LOG_ZSTD_LEVEL: i32 = 9;
+
+/// What all attempts of a run share.
+#[derive(Debug)]
+pub(crate) struct Workshop<'a> {
+    pub(crate) planned: &'a Planned,
+    pub(crate) trees: &'a Trees,
+    pub(crate) store: &'a Store,
+    pub(crate) run: RunId,
+    pub(crate) distfiles: Distfiles,
+    pub(crate) base_sonames: Sonames,
+    pub(crate) work: &'a Path,
+    pub(crate) logs: PathBuf,
+    pub(crate) jobs: usize,
+    pub(crate) tmpfs_bytes: u64,
+    pub(crate) ccache: Option<PathBuf>,
+    pub(crate) bounds: Bounds,
+    pub(crate) builder: String,
+}
+
+/// What is to be tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    pub(crate) index: PackageIndex,
+    pub(crate) key: BuildKey,
+    pub(crate) fence: u64,
+    pub(crate) slot: u32,
+    pub(crate) workspace: Workspace,
+}
+
+pub(crate) fn now() -> UnixSeconds {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds(since.as_secs())
+}
+
+/// Whatever goes wrong with a file or the store, the package is not to blame.
+fn infrastructure(error: impl std::fmt::Display) -> Failure {
+    Failure { class: FailureClass::Infrastructure, message: error.to_string() }
+}
+
+fn storing(error: buildswarm_store::Error) -> Failure {
+    let class = match &error {
+        buildswarm_store::Error::NoSpace { .. } => FailureClass::NoSpace,
+        _ => FailureClass::Infrastructure,
+    };
+    Failure { class, message: format!("the artifact could not be stored: {error}") }
+}
+
+impl Workshop<'_> {
+    /// The live log of a package.
+    pub(crate) fn log_path(&self, package: &Cpv) -> PathBuf {
+        self.logs.join(package.category()).join(format!("{}.log", package.pf()))
+    }
+
+    fn keyed(&self, index: PackageIndex) -> Result<&Keyed, Failure> {
+        let keyed = self.planned.resolution.keyed[index.get()].as_ref();
+        keyed.ok_or_else(|| infrastructure("a package of the build root cannot be built"))
+    }
+
+    /// Tries, and records what came of it. Blocks; the thread must live as long as this does.
+    pub(crate) fn attempt(
+        &self,
+        order: Order,
+        cancel: &Cancellation,
+        on_phase: &mut dyn FnMut(Phase),
+    ) -> Outcome {
+        let started = (now(), Instant::now());
+        let package = &self.planned.resolution.plan.package(order.index).package;
+        let work = self.work.join(format!("attempt-{}", order.fence));
+        let path = self.log_path(package);
+        let mut phase = Phase::Fetch;
+        let result = Log::create(&path).map_err(infrastructure).and_then(|mut log| {
+            let result = self.build(order, cancel, &work, &mut log, &mut |now| {
+                phase = now;
+                on_phase(now);
+            });
+            if let Err(failure) = &result {
+                log.line(format!("buildswarm: {}: {}", failure.class, failure.message).as_bytes());
+            }
+            result
+        });
+        let _ = fs::remove_dir_all(&work);
+        self.record(order, package, started, &path, phase, &result);
+        match result {
+            Ok(()) => Outcome::Built,
+            Err(Failure { class, message }) => Outcome::Failed { class, message },
+        }
+    }
+
+    fn build(
+        &self,
+        order: Order,
+        cancel: &Cancellation,
+        work: &Path,
+        log: &mut Log,
+        on_phase: &mut dyn FnMut(Phase),
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        let keyed = self.keyed(order.index)?;
+        let node = self.planned.resolution.node(order.index);
+        fs::create_dir_all(work).map_err(infrastructure)?;
+        on_phase(Phase::Fetch);
+        let fetch = work.join("fetch");
+        self.distfiles
+            .fetch(
+                &self.planned.machine,
+                &self.planned.configuration,
+                self.trees,
+                node,
+                &keyed.spec.inputs.distfiles,
+                &fetch,
+            )
+            .map_err(|error| Failure { class: FailureClass::Fetch, message: error.to_string() })?;
+        let dependencies = self.dependencies(order.index, work)?;
+        let build_time = now();
+        let build = Build {
+            machine: &self.planned.machine,
+            configuration: &self.planned.configuration,
+            trees: self.trees,
+            node,
+            inputs: &keyed.spec.inputs,
+            dependencies: &dependencies,
+            base_sonames: &self.base_sonames,
+            distfiles: self.distfiles.directory(),
+            work,
+            scratch: match order.workspace {
+                Workspace::Tmpfs => Scratch::Memory(self.tmpfs_bytes),
+                Workspace::Disk => Scratch::Disk,
+            },
+            jobs: self.jobs,
+            ccache: self.ccache.as_deref(),
+            bounds: self.bounds,
+            build_time: build_time.0,
+        };
+        let built = build.run(cancel, &mut |event| match event {
+            LogEvent::Line(line) => log.line(line),
+            LogEvent::Phase(phase) => on_phase(phase),
+        })?;
+        on_phase(Phase::Upload);
+        self.commit(keyed, built, build_time, started, log)
+    }
+
+    /// What to install into the root, from the store.
+    fn dependencies(&self, index: PackageIndex, work: &Path) -> Result<Vec<DependencyPackage>, Failure> {
+        let resolution = &self.planned.resolution;
+        let plan = &resolution.plan;
+        let run_time: BTreeSet<PackageIndex> = plan.run_time_closure([index]).into_iter().collect();
+        let mut packages = Vec::new();
+        for need in resolution.requirements.installation_order(plan, index) {
+            if plan.package(need).origin != Origin::Build {
+                continue;
+            }
+            let key = self.keyed(need)?.key;
+            let package = &plan.package(need).package;
+            let artifact = self.store.artifact(key).map_err(infrastructure)?.ok_or_else(|| {
+                infrastructure(format!("the artifact of {package} is no longer in the store"))
+            })?;
+            packages.push(DependencyPackage {
+                package: package.clone(),
+                repository: artifact.repository.clone(),
+                file: self.package_file(artifact.file, work)?,
+                metadata: artifact.metadata,
+                at_run_time: run_time.contains(&need),
+            });
+        }
+        Ok(packages)
+    }
+
+    fn package_file(&self, blob: BlobRef, work: &Path) -> Result<PathBuf, Failure> {
+        if let Some(path) = self.store.verified_path(blob.id).map_err(infrastructure)? {
+            return Ok(path);
+        }
+        // Small ones are kept inside the index and have no path of their own.
+        let path = work.join(format!("{}.gpkg.tar", blob.id));
+        let bytes = self.store.read_blob(blob.id, blob.size).map_err(infrastructure)?;
+        fs::write(&path, bytes).map_err(infrastructure)?;
+        Ok(path)
+    }
+
+    fn commit(
+        &self,
+        keyed: &Keyed,
+        built: Built,
+        build_time: UnixSeconds,
+        started: Instant,
+        log: &mut Log,
+    ) -> Result<(), Failure> {
+        let inputs = &keyed.spec.inputs;
+        let file = self.store.put_file(&built.file).map_err(storing)?;
+        let artifact = Artifact {
+            key: keyed.key,
+            package: inputs.package.clone(),
+            slot: inputs.slot.clone(),
+            repository: inputs.repository.clone(),
+            file,
+            log: self.put_log(&log.path)?,
+            preimage: self.store.put_bytes(&keyed.preimage).map_err(storing)?,
+            payload: built.repacked.payload.digest,
+            installed_size: built.repacked.payload.installed_size,
+            build_millis: millis(started),
+            built_at: build_time,
+            builder: self.builder.clone(),
+            metadata: built.repacked.metadata,
+        };
+        // First or not: the key resolves now.
+        let _ = self.store.commit_artifact(&artifact).map_err(storing)?;
+        Ok(())
+    }
+
+    fn put_log(&self, path: &Path) -> Result<BlobRef, Failure> {
+        let file = File::open(path).map_err(infrastructure)?;
+        let reader =
+            zstd::stream::read::Encoder::new(io::BufReader::new(file), LOG_ZSTD_LEVEL).map_err(infrastructure)?;
+        self.store.put(reader).map_err(storing)
+    }
+
+    /// Keeps what became of an attempt. That this fails is no reason to fail a build.
+    fn record(
+        &self,
+        order: Order,
+        package: &Cpv,
+        (started, clock): (UnixSeconds, Instant),
+        log: &Path,
+        phase: Phase,
+        result: &Result<(), Failure>,
+    ) {
+        let (outcome, class, message) = match result {
+            Ok(()) => ("built", None, String::new()),
+            Err(Failure { class: FailureClass::Killed, message }) => {
+                ("killed", Some(FailureClass::Killed), message.clone())
+            }
+            Err(Failure { class, message }) => ("failed", Some(*class), message.clone()),
+        };
+        let row = AttemptRow {
+            run: self.run,
+            key: order.key,
+            package: package.clone(),
+            slot: order.slot,
+            started,
+            finished: now(),
+            duration_millis: millis(clock),
+            outcome: outcome.to_owned(),
+            failure_class: class.map(|class| class.to_string()),
+            phase: Some(phase.to_string()),
+            message,
+            log: self.put_log(log).ok(),
+        };
+        if let Err(error) = self.store.record_attempt(&row) {
+            eprintln!("build-swarm: the attempt at {package} could not be recorded: {error}");
+        }
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A log that others can read while it is written.
+struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    fn create(path: &Path) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        Ok(Self { path: path.to_owned(), file: File::create(path)? })
+    }
+
+    /// A log that cannot be written must not end a build that goes well.
+    fn line(&mut self, line: &[u8]) {
+        let _ = self.file.write_all(&[line, b"\n"].concat());
+    }
+}

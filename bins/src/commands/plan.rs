@@ -1,0 +1,194 @@
+//! `plan`, and how a plan is shown.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use buildswarm_core::plan::{Origin, PackageIndex};
+use buildswarm_portage::export::Node;
+
+use crate::cli::PlanArgs;
+use crate::config::Config;
+use crate::planning::{self, Fate, Planned};
+use crate::report::Colors;
+use crate::state::State;
+
+pub(super) fn run(config: &Config, options: &PlanArgs) -> Result<ExitCode> {
+    let state = State::of(config)?;
+    // Without a store nothing is a hit; a plan needs no more than that.
+    let store = match state.read_store() {
+        Ok(store) => Some(store),
+        Err(error) if is_no_store(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let work = state.work_directory()?;
+    let planned =
+        planning::plan(config, &state, store.as_ref(), &options.request.to_portage(), work.path())?;
+    if options.json {
+        println!("{}", as_json(&planned)?);
+    } else {
+        print_tree(&planned, options.verbose);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn is_no_store(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(buildswarm_store::Error::NoStore { .. }))
+}
+
+const fn fate_name(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Hit => "hit",
+        Fate::Build => "build",
+        Fate::Unneeded => "unneeded",
+        Fate::Installed => "installed",
+    }
+}
+
+/// The plan as one document.
+pub(super) fn as_json(planned: &Planned) -> Result<String> {
+    let resolution = &planned.resolution;
+    let plan = &resolution.plan;
+    let packages: Vec<serde_json::Value> = plan
+        .indices()
+        .map(|index| {
+            let node = resolution.node(index);
+            let key = resolution.keyed[index.get()].as_ref().map(|keyed| keyed.key);
+            let dependencies: Vec<serde_json::Value> = plan
+                .dependencies(index)
+                .iter()
+                .map(|edge| {
+                    serde_json::json!({
+                        "package": plan.package(edge.to).package,
+                        "classes": edge.classes.names().collect::<Vec<_>>(),
+                        "slot_operator": edge.binds_slot,
+                    })
+                })
+                .collect();
+            serde_json::json!({
+                "package": plan.package(index).package,
+                "slot": plan.package(index).slot,
+                "repository": node.repo,
+                "eapi": node.eapi,
+                "use": node.use_flags,
+                "iuse": node.declared_use,
+                "use_expand": node.use_expand,
+                "keywords": node.keywords,
+                "fate": fate_name(planned.fate(index)),
+                "key": key,
+                "dependencies": dependencies,
+            })
+        })
+        .collect();
+    let export = &resolution.export;
+    let count = |fate| plan.indices().filter(|index| planned.fate(*index) == fate).count();
+    Ok(serde_json::to_string(&serde_json::json!({
+        "schema": 1,
+        "portage": export.generator.portage,
+        "requested": plan.requested().iter().map(|at| &plan.package(*at).package).collect::<Vec<_>>(),
+        "packages": packages,
+        "blockers": export.blockers.iter().map(|blocker| &blocker.atom).collect::<Vec<_>>(),
+        "warnings": export.warnings,
+        "summary": {
+            "packages": resolution.keyed().count(),
+            "build": count(Fate::Build),
+            "hits": count(Fate::Hit),
+            "unneeded": count(Fate::Unneeded),
+            "installed": count(Fate::Installed),
+        },
+    }))?)
+}
+
+/// The plan as a tree, every package below the first that needs it.
+pub(super) fn print_tree(planned: &Planned, verbose: bool) {
+    let mut tree = Tree {
+        planned,
+        verbose,
+        colors: Colors::of(&std::io::stdout()),
+        shown: BTreeSet::new(),
+    };
+    let plan = &planned.resolution.plan;
+    for index in plan.requested() {
+        tree.print(*index);
+    }
+    // What nothing requested reaches through an edge, for instance a provider chosen by hand.
+    for index in plan.indices().filter(|index| plan.package(*index).origin == Origin::Build) {
+        tree.print(index);
+    }
+    let count = |fate| plan.indices().filter(|index| planned.fate(*index) == fate).count();
+    let (build, hits) = (count(Fate::Build), count(Fate::Hit));
+    let unneeded = match count(Fate::Unneeded) {
+        0 => String::new(),
+        count => format!(", {count} not needed"),
+    };
+    println!("\nTotal: {} packages ({build} to build, {hits} hits{unneeded})", build + hits + count(Fate::Unneeded));
+}
+
+struct Tree<'a> {
+    planned: &'a Planned,
+    verbose: bool,
+    colors: Colors,
+    shown: BTreeSet<PackageIndex>,
+}
+
+impl Tree<'_> {
+    /// Depth first, with a stack of its own: plans are deep.
+    fn print(&mut self, root: PackageIndex) {
+        let plan = &self.planned.resolution.plan;
+        let mut pending = vec![(root, 0)];
+        while let Some((index, depth)) = pending.pop() {
+            if plan.package(index).origin != Origin::Build || !self.shown.insert(index) {
+                continue;
+            }
+            self.print_package(index, depth);
+            let next = plan.dependencies(index).iter().rev().map(|edge| (edge.to, depth + 1));
+            pending.extend(next.filter(|(to, _)| !self.shown.contains(to)));
+        }
+    }
+
+    fn print_package(&self, index: PackageIndex, depth: usize) {
+        let package = self.planned.resolution.plan.package(index);
+        let node = self.planned.resolution.node(index);
+        let colors = self.colors;
+        let state = match self.planned.fate(index) {
+            Fate::Hit => colors.good("hit  "),
+            Fate::Build => colors.notice("build"),
+            Fate::Unneeded | Fate::Installed => colors.faint("-    "),
+        };
+        let slot = if package.slot.to_string() == "0/0" { String::new() } else { format!(":{}", package.slot) };
+        let name = format!("{}{slot}::{}", package.package, node.repo);
+        let mut line = format!("[{state}] {:indent$}{}", "", colors.name(&name), indent = depth * 2);
+        if self.verbose {
+            line += &flags(node, colors);
+            if let Some(keyed) = &self.planned.resolution.keyed[index.get()] {
+                line += &format!("  {}", colors.faint(&keyed.key.short()));
+            }
+        }
+        println!("{line}");
+    }
+}
+
+/// `USE="on -off" VARIABLE="value"`, as emerge shows them.
+fn flags(node: &Node, colors: Colors) -> String {
+    let is_on = |flag: &str| node.use_flags.iter().any(|on| on == flag);
+    let expanded: Vec<String> = node
+        .use_expand
+        .keys()
+        .map(|variable| format!("{}_", variable.to_lowercase()))
+        .collect();
+    let own: Vec<String> = node
+        .declared_use
+        .iter()
+        .map(|flag| flag.trim_start_matches(['+', '-']))
+        .filter(|flag| !expanded.iter().any(|prefix| flag.starts_with(prefix.as_str())))
+        .map(|flag| if is_on(flag) { colors.bad(flag) } else { colors.faint(&format!("-{flag}")) })
+        .collect();
+    let mut text = String::new();
+    if !own.is_empty() {
+        text += &format!("  USE=\"{}\"", own.join(" "));
+    }
+    for (variable, values) in &node.use_expand {
+        text += &format!(" {variable}=\"{}\"", values.join(" "));
+    }
+    text
+}
