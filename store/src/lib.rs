@@ -1,1 +1,66 @@
-//! Skeleton.
+//! A content-addressed artifact store: verified blobs on disk under an SQLite index.
+//!
+//! A [`Store`] is one directory. It keeps *blobs* (bytes under their own BLAKE3 address), *artifacts* (what a
+//! build yielded for a key, pointing at blobs), and beside them the history of attempts, the live state of
+//! runs, signed packages and the generations of published channels.
+//!
+//! # Guarantees
+//!
+//! - **Visible is durable is verified.** The address of a blob is computed here, while its bytes are written.
+//!   It can be seen only after its bytes, its name and its row are durable, in that order.
+//! - **Acknowledged is kept.** What a function returned `Ok` for survives a power cut.
+//! - **Nothing wrong is served.** Bytes are hashed again on their way out. Damaged ones are taken out of service,
+//!   and the next put of the same bytes heals them.
+//! - **A key resolves only to what is there.** [`Store::artifact`] answers from the index and from the disk.
+//! - **The first writer wins.** A later artifact for the same key is recorded as evidence and changes nothing.
+//! - **Collection fails closed.** [`Store::gc`] removes what nothing refers to, and nothing at all in any doubt.
+//!
+//! The order of writes, the tables and recovery are described in `docs/on-disk.md`.
+//!
+//! # Use
+//!
+//! Everything is synchronous. A [`Store`] is `Send + Sync`; threads share one by reference or in an `Arc`.
+//!
+//! ```
+//! use buildswarm_store::Store;
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("store");
+//! let store = Store::open(&path)?;
+//! let blob = store.put_bytes(b"the log of a build")?;
+//! assert_eq!(store.read_blob(blob.id, 1024)?, b"the log of a build");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod artifacts;
+mod blobs;
+mod clock;
+mod disk;
+mod error;
+mod faults;
+mod filesystem;
+mod gc;
+mod generations;
+mod history;
+mod index;
+mod layout;
+mod lock;
+mod runs;
+mod signed;
+mod stats;
+mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use blobs::{BlobReader, INLINE_BYTES_MAX};
+pub use error::{Error, IndexFault, Result};
+pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
+pub use generations::GenerationRow;
+pub use history::{Attempt, AttemptFilter};
+pub use runs::{JobRow, Run, RunId, RunRow, RunState};
+pub use signed::SignedPackage;
+pub use stats::Stats;
+pub use store::Store;
+pub use verify::VerifyReport;

@@ -26,7 +26,7 @@ mod verdict;
 
 pub use log::{LogEvent, LogLine};
 pub use packages::DependencyPackage;
-pub use process::{Canceller, cancellation};
+pub use process::{Cancellation, Canceller, cancellation};
 pub use verdict::Sonames;
 
 use process::{Ended, Limit};
@@ -134,7 +134,7 @@ impl Build<'_> {
     /// A [`Failure`].
     pub fn run(
         &self,
-        cancel: &process::Cancellation,
+        cancel: &Cancellation,
         log: &mut dyn FnMut(LogEvent<'_>),
     ) -> Result<Built, Failure> {
         let out = self.work.join("out");

@@ -29,13 +29,14 @@ mod tar;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use compress::Compression;
 pub use container::{Gpkg, Member};
 pub use error::{CompressionError, GpkgError, TarError};
 pub use image::{ImageEntry, ImageReader};
 pub use limits::Limits;
+pub(crate) use manifest::hex;
 pub use metadata::{INDEX_KEYS, sonames};
 pub use payload::{NOT_PAYLOAD, Payload};
 pub use repack::{RepackOptions, Repacked, repack};

@@ -26,7 +26,7 @@ mod trust;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::OpenPgpError;
 pub use session::SigningSession;

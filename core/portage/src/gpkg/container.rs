@@ -115,8 +115,9 @@ impl Found {
         if entry.kind != Kind::File {
             return Err(structure(&cut, "it is not a regular file"));
         }
-        let (prefix, leaf) =
-            name.split_once('/').ok_or_else(|| structure(&cut, "it is not inside the package's directory"))?;
+        let (prefix, leaf) = name
+            .split_once('/')
+            .ok_or_else(|| structure(&cut, "it is not inside the package's directory"))?;
         if prefix.is_empty() || prefix == "." || prefix == ".." || leaf.contains('/') {
             return Err(structure(&cut, "it is not inside the package's directory"));
         }
@@ -165,7 +166,12 @@ impl Found {
     }
 
     /// All signatures or none, each beside the member it belongs to.
-    fn signatures(&self, metadata: &Member, image: &Member, clear_signed: bool) -> Result<Vec<Member>, GpkgError> {
+    fn signatures(
+        &self,
+        metadata: &Member,
+        image: &Member,
+        clear_signed: bool,
+    ) -> Result<Vec<Member>, GpkgError> {
         let is_signature = |place: &Place| matches!(place, Place::MetadataSignature | Place::ImageSignature);
         let found: Vec<Member> =
             self.members.iter().filter(|(place, _)| is_signature(place)).map(|(_, m)| m.clone()).collect();
@@ -230,9 +236,13 @@ fn not_gpkg(head: &[u8]) -> Option<GpkgError> {
     match head {
         [] => is("the file is empty"),
         [b'B', b'Z', b'h', ..] => is("it is an xpak package or a bzip2 file (set BINPKG_FORMAT=\"gpkg\")"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => is("it is an xpak package or a zstd file (set BINPKG_FORMAT=\"gpkg\")"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            is("it is an xpak package or a zstd file (set BINPKG_FORMAT=\"gpkg\")")
+        }
         [0x1f, 0x8b, ..] => is("it is a gzip file"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => is("it is an xpak package or an xz file (set BINPKG_FORMAT=\"gpkg\")"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            is("it is an xpak package or an xz file (set BINPKG_FORMAT=\"gpkg\")")
+        }
         _ => None,
     }
 }
@@ -280,15 +290,17 @@ impl Gpkg {
         let clear_signed = manifest.starts_with("-----BEGIN PGP");
         let signatures = found.signatures(&metadata_member, &image_member, clear_signed)?;
         if clear_signed {
-            let text = manifest::clear_signed_text(&manifest).map_err(|reason| structure("Manifest", reason))?;
+            let text =
+                manifest::clear_signed_text(&manifest).map_err(|reason| structure("Manifest", reason))?;
             found.verify(&text)?;
         } else {
             found.verify(&manifest)?;
         }
         compression(&image_member)?;
-        let stream = decompress(&metadata_member, found.metadata.as_slice(), limits.metadata.saturating_mul(2))?;
-        let metadata = metadata::read(stream, limits)
-            .map_err(|error| member_error(&metadata_member.name, error))?;
+        let stream =
+            decompress(&metadata_member, found.metadata.as_slice(), limits.metadata.saturating_mul(2))?;
+        let metadata =
+            metadata::read(stream, limits).map_err(|error| member_error(&metadata_member.name, error))?;
         let prefix = found.prefix.unwrap_or_default();
         Ok(Self { prefix, metadata_member, image_member, signatures, manifest, metadata })
     }

@@ -43,7 +43,8 @@ fn number(field: &[u8]) -> Option<u64> {
         let (head, tail) = field.split_at(field.len().saturating_sub(8));
         let clean = head.first().is_none_or(|b| *b == 0x80) && head.iter().skip(1).all(|b| *b == 0);
         let tail: [u8; 8] = tail.try_into().ok()?;
-        let tail = if head.is_empty() { u64::from_be_bytes(tail) & !(1 << 63) } else { u64::from_be_bytes(tail) };
+        let tail =
+            if head.is_empty() { u64::from_be_bytes(tail) & !(1 << 63) } else { u64::from_be_bytes(tail) };
         return clean.then_some(tail);
     }
     let text = field.trim_ascii_start();
@@ -90,7 +91,8 @@ impl Header {
         }
         path.extend_from_slice(text(&block[0..100])?);
         let small = |range, field, most| {
-            bounded(range, field, most).and_then(|n| u32::try_from(n).map_err(|_| TarError::Number { at, field }))
+            bounded(range, field, most)
+                .and_then(|n| u32::try_from(n).map_err(|_| TarError::Number { at, field }))
         };
         Ok(Self {
             path,
@@ -111,7 +113,10 @@ impl Header {
 /// [`TarError::Name`] if `directory` or `name` is longer than ustar's prefix (155) and name (100) fields.
 pub(crate) fn regular(directory: &str, name: &str, size: u64) -> Result<[u8; BLOCK], TarError> {
     if directory.len() > 155 || name.len() > 100 || name.is_empty() {
-        return Err(TarError::Name { name: shown(name.as_bytes()), reason: "it does not fit a ustar header" });
+        return Err(TarError::Name {
+            name: shown(name.as_bytes()),
+            reason: "it does not fit a ustar header",
+        });
     }
     let joined = format!("{directory}/{name}");
     let mut block = [0; BLOCK];
@@ -159,7 +164,9 @@ mod tests {
         assert_eq!(number(b"    17 \0"), Some(15));
         assert_eq!(number(&[0; 8]), Some(0));
         assert_eq!(number(b"\x80\0\0\0\0\0\0\0\0\0\x01\0"), Some(256));
-        for junk in [&b"00000x7\0"[..], b"0000018\0", b"1 2\0\0\0\0\0", b"-000001\0", &[0xff; 12], &[0x81; 12]] {
+        for junk in
+            [&b"00000x7\0"[..], b"0000018\0", b"1 2\0\0\0\0\0", b"-000001\0", &[0xff; 12], &[0x81; 12]]
+        {
             assert_eq!(number(junk), None, "{junk:?}");
         }
     }

@@ -83,7 +83,8 @@ fn below_image(path: &[u8]) -> Result<String, TarError> {
 }
 
 fn symlink_target(entry: &RawEntry) -> Result<String, TarError> {
-    let target = std::str::from_utf8(&entry.link).map_err(|_| refused(&entry.path, "its target is not UTF-8"))?;
+    let target =
+        std::str::from_utf8(&entry.link).map_err(|_| refused(&entry.path, "its target is not UTF-8"))?;
     if target.is_empty() || target.len() >= PATH_BYTES || target.contains(['\n', '\0']) {
         return Err(refused(&entry.path, "its target is empty, too long, or contains a line feed or NUL"));
     }
@@ -141,7 +142,10 @@ impl<R: Read> ImageReader<R> {
         if kind != Kind::Directory {
             let below = format!("{path}/");
             if self.seen.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below)) {
-                return Err(refused(path.as_bytes(), "it is not a directory, yet there is something below it"));
+                return Err(refused(
+                    path.as_bytes(),
+                    "it is not a directory, yet there is something below it",
+                ));
             }
         }
         self.names += path.len() as u64;

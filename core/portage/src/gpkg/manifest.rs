@@ -132,14 +132,16 @@ fn parse_line(line: &str) -> Result<(String, Sums), &'static str> {
 /// # Errors
 /// What is malformed, for an error of the caller's kind.
 pub(crate) fn clear_signed_text(message: &str) -> Result<String, &'static str> {
-    let body = message.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n").ok_or("it is not clear-signed")?;
+    let body =
+        message.strip_prefix("-----BEGIN PGP SIGNED MESSAGE-----\n").ok_or("it is not clear-signed")?;
     let (headers, body) = body.split_once("\n\n").ok_or("its armor headers do not end")?;
     if !headers.lines().all(|line| line.starts_with("Hash: ")) {
         return Err("it has an armor header other than Hash");
     }
     let (text, signature) =
         body.split_once("\n-----BEGIN PGP SIGNATURE-----\n").ok_or("it has no signature")?;
-    let (_, rest) = signature.split_once("\n-----END PGP SIGNATURE-----\n").ok_or("its signature does not end")?;
+    let (_, rest) =
+        signature.split_once("\n-----END PGP SIGNATURE-----\n").ok_or("its signature does not end")?;
     if !rest.is_empty() {
         return Err("there is text after its signature");
     }

@@ -15,9 +15,28 @@ const MOST_KEYS: usize = 1000;
 
 /// The variables an entry of a `Packages` index carries (Portage, `bintree.py`, `_pkgindex_aux_keys`).
 pub const INDEX_KEYS: [&str; 22] = [
-    "BDEPEND", "BUILD_ID", "BUILD_TIME", "CHOST", "DEFINED_PHASES", "DEPEND", "DESCRIPTION", "EAPI", "IDEPEND",
-    "IUSE", "KEYWORDS", "LICENSE", "PDEPEND", "PROPERTIES", "PROVIDES", "RDEPEND", "REQUIRES", "RESTRICT",
-    "SLOT", "USE", "USER_PATCHES", "repository",
+    "BDEPEND",
+    "BUILD_ID",
+    "BUILD_TIME",
+    "CHOST",
+    "DEFINED_PHASES",
+    "DEPEND",
+    "DESCRIPTION",
+    "EAPI",
+    "IDEPEND",
+    "IUSE",
+    "KEYWORDS",
+    "LICENSE",
+    "PDEPEND",
+    "PROPERTIES",
+    "PROVIDES",
+    "RDEPEND",
+    "REQUIRES",
+    "RESTRICT",
+    "SLOT",
+    "USE",
+    "USER_PATCHES",
+    "repository",
 ];
 
 fn is_key(key: &str) -> bool {

@@ -189,7 +189,8 @@ fn digest(package: &Gpkg, items: &BTreeMap<String, Item>) -> Digest {
     metadata.retain(|key, _| NOT_PAYLOAD.iter().all(|(other, _)| key != other));
     for key in ["NEEDED", "NEEDED.ELF.2"] {
         if let Some(value) = metadata.get_mut(key) {
-            let mut lines: Vec<&[u8]> = value.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+            let mut lines: Vec<&[u8]> =
+                value.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
             lines.sort_unstable();
             *value = lines.join(&b'\n');
         }

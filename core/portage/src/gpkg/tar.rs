@@ -86,7 +86,8 @@ impl<R: Read> TarReader<R> {
                     if name.pop() != Some(0) || name.contains(&0) || name.len() >= PATH_BYTES {
                         return Err(extended(at, "its name contains a NUL or is too long"));
                     }
-                    let slot = if header.typeflag == b'L' { &mut overrides.path } else { &mut overrides.link };
+                    let slot =
+                        if header.typeflag == b'L' { &mut overrides.path } else { &mut overrides.link };
                     if slot.replace(name).is_some() {
                         return Err(extended(at, "it comes twice"));
                     }

@@ -10,11 +10,12 @@
 //! short symbolic link in a temporary directory, and only that name is used.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::io::Read as _;
 
 use super::error::{OpenPgpError, cut};
 use super::program::{command, start_error};
@@ -27,8 +28,10 @@ const _: () = assert!(LONGEST_SHORT_HOME + "/S.gpg-agent.browser".len() < 108);
 const START_BOUND: Duration = Duration::from_secs(20);
 
 /// Moves the socket from standard input, where we can put it, to where the protocol wants it (`sd_listen_fds(3)`:
-/// descriptor 3, and the process id of whoever takes it).
+/// descriptor 3, and the process id of whoever takes it). A supervised agent dies of SIGPIPE when a client leaves
+/// early (seen with 2.2.40) unless that is ignored beforehand.
 const SCRIPT: &str = r#"[ "$PPID" = "$1" ] || exit 1
+trap '' PIPE
 exec 3<&0 </dev/null
 LISTEN_PID=$$ LISTEN_FDS=1 exec gpg-agent --homedir "$2" --no-options --quiet --batch --disable-scdaemon --supervised"#;
 
@@ -51,6 +54,7 @@ impl ShortHome {
         let parent = if fits { usual } else { PathBuf::from("/tmp") };
         let directory = tempfile::Builder::new()
             .prefix("gpg-")
+            .permissions(PermissionsExt::from_mode(0o700))
             .tempdir_in(&parent)
             .map_err(failed(&parent, "making a directory in it"))?;
         let path = directory.path().join("h");

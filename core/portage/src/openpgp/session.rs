@@ -27,7 +27,8 @@ impl<'a> SigningSession<'a> {
         command.args(["--armor", "--digest-algo", "SHA512", "--local-user", self.fingerprint, how]);
         let output = run(command, "gpg", data)?;
         // An exit status of 0 alone is no proof: the status lines say whether a signature was made.
-        let created = output.stderr.split(|b| *b == b'\n').any(|line| line.starts_with(b"[GNUPG:] SIG_CREATED "));
+        let created =
+            output.stderr.split(|b| *b == b'\n').any(|line| line.starts_with(b"[GNUPG:] SIG_CREATED "));
         let stderr = super::error::cut(&output.stderr);
         let signature = output.check("gpg", action)?;
         match String::from_utf8(signature) {

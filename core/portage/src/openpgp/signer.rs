@@ -60,7 +60,11 @@ impl Signer {
     /// [`OpenPgpError::Missing`] without GnuPG; [`OpenPgpError::Keys`] if there is more than one key in `home`;
     /// [`OpenPgpError::Failed`] with what gpg says.
     pub fn open_or_create(home: &Path, user_id: &str) -> Result<Self, OpenPgpError> {
-        if user_id.is_empty() || user_id.len() > 200 || user_id.chars().any(char::is_control) || user_id.starts_with('-') {
+        if user_id.is_empty()
+            || user_id.len() > 200
+            || user_id.chars().any(char::is_control)
+            || user_id.starts_with('-')
+        {
             return Err(OpenPgpError::Malformed { expected: "a user id of the form Name <address>" });
         }
         make_home(home)?;

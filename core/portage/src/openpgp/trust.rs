@@ -75,7 +75,8 @@ pub fn trust_setup(root: &Path, public_key: &str) -> Result<Trust, OpenPgpError>
         fs::DirBuilder::new().mode(0o700).create(&home).map_err(file_error(&home, "making it"))?;
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = nobody()?;
-            std::os::unix::fs::chown(&home, Some(uid), Some(gid)).map_err(file_error(&home, "giving it to nobody"))?;
+            std::os::unix::fs::chown(&home, Some(uid), Some(gid))
+                .map_err(file_error(&home, "giving it to nobody"))?;
         }
     }
     let result = import(&home, public_key);
@@ -85,7 +86,11 @@ pub fn trust_setup(root: &Path, public_key: &str) -> Result<Trust, OpenPgpError>
         "To undo: buildswarm removes the key, or by hand\n  gpg --homedir {home} --batch --yes --delete-keys \
          {fingerprint}\n  gpg --homedir {home} --check-trustdb\n",
         home = home.display(),
-    ) + if created { "The directory did not exist before; removing it as a whole also undoes it.\n" } else { "" };
+    ) + if created {
+        "The directory did not exist before; removing it as a whole also undoes it.\n"
+    } else {
+        ""
+    };
     Ok(Trust { home, fingerprint, created, undo })
 }
 

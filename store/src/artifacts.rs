@@ -1,0 +1,197 @@
+//! What builds yielded, by key.
+
+mod commit;
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use buildswarm_core::artifact::Artifact;
+use buildswarm_core::time::UnixSeconds;
+use buildswarm_core::{BuildKey, Digest};
+use rusqlite::{Connection, params};
+
+use crate::error::Result;
+use crate::index::Fault;
+use crate::index::values::{Bytes32, Unsigned};
+use crate::store::{Shared, Store};
+use row::Recorded;
+
+/// What became of an artifact handed to [`Store::commit_artifact`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Committed {
+    /// The key resolves to it.
+    First,
+    /// The key resolves to an earlier one, which stays. If this one differs, it is recorded as evidence.
+    AlreadyThere,
+}
+
+/// Another build of a key, as evidence of whether it is reproducible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reproduction {
+    /// The key.
+    pub key: BuildKey,
+    /// Digest of the payload it yielded.
+    pub payload: Digest,
+    /// When it was built.
+    pub seen_at: UnixSeconds,
+    /// Which drone built it.
+    pub builder: String,
+}
+
+/// Keys looked up, or rows read, in one read transaction: a fraction of a millisecond's worth.
+const PAGE: usize = 256;
+
+impl Store {
+    /// The artifact a key resolves to; `None` if there is none, or if one of its blobs is not there.
+    ///
+    /// # Errors
+    /// An error means that the question could not be answered, not that there is no artifact.
+    pub fn artifact(&self, key: BuildKey) -> Result<Option<Artifact>> {
+        Ok(self.artifacts(&[key])?.remove(&key))
+    }
+
+    /// The artifacts these keys resolve to; as [`artifact`](Self::artifact), for many at once.
+    ///
+    /// # Errors
+    /// As [`artifact`](Self::artifact).
+    pub fn artifacts(&self, keys: &[BuildKey]) -> Result<BTreeMap<BuildKey, Artifact>> {
+        let mut found = BTreeMap::new();
+        // Sorted, so that neighbours in the index are looked up one after the other.
+        let sorted: Vec<BuildKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        for page in sorted.chunks(PAGE) {
+            let recorded = self.shared.index.read(|reader| {
+                let rows: rusqlite::Result<Vec<_>> = page.iter().map(|key| row::find(reader, *key)).collect();
+                Ok(rows?)
+            })?;
+            for recorded in recorded.into_iter().flatten() {
+                if self.shared.resolves(&recorded)? {
+                    found.insert(recorded.artifact.key, recorded.artifact);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of the keys that resolve; see [`artifact`](Self::artifact).
+    ///
+    /// # Errors
+    /// As [`artifact`](Self::artifact).
+    pub fn present(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
+        Ok(self.artifacts(keys)?.into_keys().collect())
+    }
+
+    /// All artifacts of a package by category and name, `dev-libs/foo`, newest first.
+    ///
+    /// As they were committed, whether or not their blobs are still there.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn artifacts_of(&self, cp: &str) -> Result<Vec<Artifact>> {
+        self.shared.index.read(|reader| {
+            let mut query =
+                reader.prepare_cached(&row::select("WHERE a.cp = ?1 ORDER BY a.built_at DESC, a.key"))?;
+            let found = query.query_map([cp], Recorded::from_row)?;
+            Ok(found.map(|recorded| recorded.map(|recorded| recorded.artifact)).collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// All artifacts by key, as they were committed, whether or not their blobs are still there.
+    ///
+    /// Read in pages: what is committed or removed meanwhile may or may not be seen.
+    #[must_use]
+    pub const fn all_artifacts(&self) -> Artifacts<'_> {
+        Artifacts { store: self, page: VecDeque::new(), after: None, done: false }
+    }
+
+    /// Forgets the artifact of a key, and its signed packages; whether there was one.
+    ///
+    /// Its blobs go with the next collection, unless something else refers to them: a generation does.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn remove_artifact(&self, key: BuildKey) -> Result<bool> {
+        self.shared.index.write(|transaction| {
+            let removed =
+                transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(key)])?;
+            Ok(removed > 0)
+        })
+    }
+
+    /// The other builds of a key, oldest first.
+    ///
+    /// # Errors
+    /// Those of the index.
+    pub fn reproductions(&self, key: BuildKey) -> Result<Vec<Reproduction>> {
+        self.shared.index.read(|reader| {
+            let mut query = reader.prepare_cached(
+                "SELECT payload, seen_at, builder FROM reproductions WHERE key = ?1 ORDER BY id",
+            )?;
+            let found = query.query_map([Bytes32::from(key)], |row| {
+                Ok(Reproduction {
+                    key,
+                    payload: row.get::<_, Bytes32>(0)?.0,
+                    seen_at: row.get::<_, Unsigned>(1)?.into(),
+                    builder: row.get(2)?,
+                })
+            })?;
+            Ok(found.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
+impl Shared {
+    fn resolves(&self, recorded: &Recorded) -> Result<bool> {
+        for stored in &recorded.blobs {
+            if !self.is_there(stored)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a key resolves to, within a transaction.
+    pub(crate) fn resolve(&self, connection: &Connection, key: BuildKey) -> Result<Option<Artifact>, Fault> {
+        let Some(recorded) = row::find(connection, key)? else { return Ok(None) };
+        Ok(self.resolves(&recorded)?.then_some(recorded.artifact))
+    }
+}
+
+/// The artifacts of a store; see [`Store::all_artifacts`].
+#[derive(Debug)]
+pub struct Artifacts<'a> {
+    store: &'a Store,
+    page: VecDeque<Artifact>,
+    after: Option<BuildKey>,
+    done: bool,
+}
+
+impl Artifacts<'_> {
+    fn turn_page(&mut self) -> Result<()> {
+        let after = self.after.map(Bytes32::from);
+        self.page = self.store.shared.index.read(|reader| {
+            let mut query = reader
+                .prepare_cached(&row::select("WHERE ?1 IS NULL OR a.key > ?1 ORDER BY a.key LIMIT ?2"))?;
+            let found = query.query_map(params![after, PAGE as i64], Recorded::from_row)?;
+            Ok(found.map(|recorded| recorded.map(|recorded| recorded.artifact)).collect::<Result<_, _>>()?)
+        })?;
+        self.after = self.page.back().map(|artifact| artifact.key);
+        self.done = self.page.len() < PAGE;
+        Ok(())
+    }
+}
+
+impl Iterator for Artifacts<'_> {
+    type Item = Result<Artifact>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty()
+            && !self.done
+            && let Err(error) = self.turn_page()
+        {
+            self.done = true;
+            return Some(Err(error));
+        }
+        self.page.pop_front().map(Ok)
+    }
+}

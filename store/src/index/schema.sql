@@ -1,0 +1,142 @@
+-- Bytes of small blobs. A table of its own: rows this wide would make the tree of `blobs` deep.
+CREATE TABLE inline_bytes (
+    id INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
+) STRICT;
+
+-- state: sound     bytes were verified and durable when the row was written
+--        bad       found damaged or missing since; never served, healed by the next put
+--        condemned collection is about to remove the file; a put makes it sound again
+-- inline is null for a blob that is a file.
+CREATE TABLE blobs (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 32),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned')),
+    inline INTEGER UNIQUE REFERENCES inline_bytes (id),
+    stored_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX blobs_unsound ON blobs (state) WHERE state <> 'sound';
+
+-- cp is category/name, package is category/name-version.
+CREATE TABLE artifacts (
+    key BLOB NOT NULL PRIMARY KEY CHECK (length(key) = 32),
+    cp TEXT NOT NULL,
+    package TEXT NOT NULL,
+    slot TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    file BLOB NOT NULL REFERENCES blobs (id),
+    log BLOB NOT NULL REFERENCES blobs (id),
+    preimage BLOB NOT NULL REFERENCES blobs (id),
+    payload BLOB NOT NULL CHECK (length(payload) = 32),
+    installed_size INTEGER NOT NULL,
+    build_millis INTEGER NOT NULL,
+    built_at INTEGER NOT NULL,
+    builder TEXT NOT NULL,
+    metadata TEXT NOT NULL CHECK (json_valid(metadata))
+) STRICT, WITHOUT ROWID;
+CREATE INDEX artifacts_by_cp ON artifacts (cp, built_at);
+CREATE INDEX artifacts_by_file ON artifacts (file);
+CREATE INDEX artifacts_by_log ON artifacts (log);
+CREATE INDEX artifacts_by_preimage ON artifacts (preimage);
+
+-- Later builds of a key that had an artifact: evidence of whether it is reproducible. Outlives the artifact.
+CREATE TABLE reproductions (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL CHECK (length(key) = 32),
+    payload BLOB NOT NULL CHECK (length(payload) = 32),
+    seen_at INTEGER NOT NULL,
+    builder TEXT NOT NULL
+) STRICT;
+CREATE INDEX reproductions_by_key ON reproductions (key);
+
+-- The package file of an artifact as signed by one key, with its entry for a package index.
+CREATE TABLE signed (
+    key BLOB NOT NULL REFERENCES artifacts (key) ON DELETE CASCADE,
+    signer TEXT NOT NULL,
+    file BLOB NOT NULL REFERENCES blobs (id),
+    index_entry TEXT NOT NULL,
+    PRIMARY KEY (key, signer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX signed_by_file ON signed (file);
+
+-- finished is null while a run goes on. boot, pid and pid_started name its process for good.
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    label TEXT NOT NULL,
+    started INTEGER NOT NULL,
+    boot TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    pid_started INTEGER NOT NULL,
+    finished INTEGER,
+    summary TEXT
+) STRICT;
+
+CREATE TABLE jobs (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    key BLOB NOT NULL CHECK (length(key) = 32),
+    package TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    slot INTEGER,
+    started INTEGER,
+    log_path TEXT,
+    PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+
+-- log becomes null when collection removes an old log.
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    key BLOB NOT NULL CHECK (length(key) = 32),
+    cp TEXT NOT NULL,
+    package TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    finished INTEGER NOT NULL,
+    duration_millis INTEGER NOT NULL,
+    outcome TEXT NOT NULL,
+    failure_class TEXT,
+    phase TEXT,
+    message TEXT NOT NULL,
+    log BLOB REFERENCES blobs (id) ON DELETE SET NULL
+) STRICT;
+CREATE INDEX attempts_by_cp ON attempts (cp, outcome);
+CREATE INDEX attempts_by_package ON attempts (package);
+CREATE INDEX attempts_by_key ON attempts (key);
+CREATE INDEX attempts_by_log ON attempts (log);
+CREATE INDEX attempts_by_run ON attempts (run);
+
+CREATE TABLE generations (
+    channel TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    manifest BLOB NOT NULL REFERENCES blobs (id),
+    PRIMARY KEY (channel, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX generations_by_manifest ON generations (manifest);
+
+CREATE TABLE generation_entries (
+    channel TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    key BLOB NOT NULL CHECK (length(key) = 32),
+    PRIMARY KEY (channel, number, position),
+    FOREIGN KEY (channel, number) REFERENCES generations (channel, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- Every file a generation serves, fixed when it is recorded: it stays whole whatever happens to the artifacts.
+CREATE TABLE generation_blobs (
+    channel TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    blob BLOB NOT NULL REFERENCES blobs (id),
+    PRIMARY KEY (channel, number, blob),
+    FOREIGN KEY (channel, number) REFERENCES generations (channel, number) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX generation_blobs_by_blob ON generation_blobs (blob);
+
+-- The generation each channel serves. It cannot be removed while it stands here.
+CREATE TABLE current_generations (
+    channel TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL,
+    FOREIGN KEY (channel, number) REFERENCES generations (channel, number)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,81 @@
+//! Where things lie in a store's directory. No other module makes up a path.
+
+use std::path::{Path, PathBuf};
+
+use buildswarm_core::BlobId;
+
+/// The paths of one store.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+/// Number of directories that blobs are spread over, by their first byte.
+pub(crate) const SHARDS: usize = 256;
+
+impl Layout {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.root.join("index.db")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// Bytes on their way in. Another directory than the blobs', so that a half-written file can never be
+    /// taken for a blob; the same file system, so that it becomes one by a rename.
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub(crate) fn shard(&self, shard: u8) -> PathBuf {
+        self.blobs().join(format!("{shard:02x}"))
+    }
+
+    pub(crate) fn blob(&self, id: &BlobId) -> PathBuf {
+        let text = id.to_string();
+        self.shard(shard_of(id)).join(&text[2..])
+    }
+}
+
+/// The directory a blob belongs to.
+pub(crate) fn shard_of(id: &BlobId) -> u8 {
+    id.digest().as_bytes()[0]
+}
+
+/// The blob a file in a shard's directory holds by its name; `None` for a file that is not ours.
+pub(crate) fn blob_named(shard: u8, name: &str) -> Option<BlobId> {
+    format!("{shard:02x}{name}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_blob() {
+        let id = BlobId::of(b"x");
+        let path = Layout::new(Path::new("/s")).blob(&id);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(path, Path::new("/s/blobs").join(&id.to_string()[..2]).join(name));
+        assert_eq!(blob_named(shard_of(&id), name), Some(id));
+        assert_eq!(blob_named(0, "../etc"), None);
+        assert_eq!(blob_named(shard_of(&id), &name.to_uppercase()), None);
+    }
+}

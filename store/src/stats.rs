@@ -1,0 +1,75 @@
+//! How much a store holds.
+
+use crate::disk;
+use crate::error::Result;
+use crate::index::values::Unsigned;
+use crate::store::Store;
+
+/// Counts and sizes of what a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Sound blobs kept as files.
+    pub file_blobs: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+    /// Sound blobs kept in the index.
+    pub inline_blobs: u64,
+    /// Their bytes.
+    pub inline_bytes: u64,
+    /// Blobs known to be damaged or missing, waiting for their bytes to be put again.
+    pub bad_blobs: u64,
+    /// Artifacts.
+    pub artifacts: u64,
+    /// Signed packages.
+    pub signed: u64,
+    /// Attempts.
+    pub attempts: u64,
+    /// Runs.
+    pub runs: u64,
+    /// Generations of all channels.
+    pub generations: u64,
+    /// Bytes of the index with its log, including the blobs it keeps.
+    pub index_bytes: u64,
+    /// Files in the quarantine.
+    pub quarantined: u64,
+}
+
+impl Store {
+    /// Counts what the store holds.
+    ///
+    /// # Errors
+    /// Those of the index and of the file system.
+    pub fn stats(&self) -> Result<Stats> {
+        let [index_bytes, quarantined] = self.sizes_on_disk()?;
+        self.shared.index.read(|reader| {
+            let count = |query: &str| -> rusqlite::Result<u64> {
+                Ok(reader.query_row(query, [], |row| row.get::<_, Unsigned>(0))?.0)
+            };
+            let blobs = |column: &str, place: &str| {
+                count(&format!("SELECT {column} FROM blobs WHERE state = 'sound' AND inline IS {place}"))
+            };
+            let rows = |table: &str| count(&format!("SELECT count(*) FROM {table}"));
+            Ok(Stats {
+                file_blobs: blobs("count(*)", "NULL")?,
+                file_bytes: blobs("coalesce(sum(size), 0)", "NULL")?,
+                inline_blobs: blobs("count(*)", "NOT NULL")?,
+                inline_bytes: blobs("coalesce(sum(size), 0)", "NOT NULL")?,
+                bad_blobs: count("SELECT count(*) FROM blobs WHERE state = 'bad'")?,
+                artifacts: rows("artifacts")?,
+                signed: rows("signed")?,
+                attempts: rows("attempts")?,
+                runs: rows("runs")?,
+                generations: rows("generations")?,
+                index_bytes,
+                quarantined,
+            })
+        })
+    }
+
+    fn sizes_on_disk(&self) -> Result<[u64; 2]> {
+        let files = disk::list(self.shared.layout.root())?;
+        let index = files.iter().filter(|file| file.name.starts_with("index.db")).map(|file| file.size).sum();
+        Ok([index, disk::list(&self.shared.layout.quarantine())?.len() as u64])
+    }
+}
