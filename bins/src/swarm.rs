@@ -95,7 +95,7 @@ struct Loop<'scope, 'env> {
     interrupted: bool,
 }
 
-/// Builds what `planned` demands, records the run, and reports as it goes.
+/// Builds what `planned` demands, records the run, and reports as it goes. Time counts from `start`.
 ///
 /// # Errors
 /// What keeps a run from starting or from being recorded; failed builds are in the summary.
@@ -106,9 +106,9 @@ pub fn run(
     planned: &Planned,
     label: &str,
     work: &Path,
+    start: Instant,
     report: &mut Report,
 ) -> Result<Summary> {
-    let start = Instant::now();
     let run = store.begin_run(&Run { label: label.to_owned(), started: now() })?;
     let rows = first_rows(planned);
     store.update_jobs(run, &rows.values().cloned().collect::<Vec<_>>())?;

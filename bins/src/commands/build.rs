@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -14,6 +15,7 @@ use crate::state::State;
 use crate::swarm::{self, Summary};
 
 pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
+    let start = Instant::now();
     config.build.slots = options.jobs.unwrap_or(config.build.slots);
     config.build.keep_going &= !options.fail_fast;
     let state = State::of(&config)?;
@@ -39,7 +41,7 @@ pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
     };
     let mut report = Report::new(style);
     let label = request.arguments.join(" ");
-    let result = swarm::run(&config, &state, &store, &planned, &label, work.path(), &mut report);
+    let result = swarm::run(&config, &state, &store, &planned, &label, work.path(), start, &mut report);
     report.end();
     let summary = result?;
     let published = if options.finalize && summary.is_success() {

@@ -12,7 +12,7 @@ use buildswarm_core::artifact::Artifact;
 use buildswarm_core::package::Cpv;
 use buildswarm_portage::binhost::{
     Binhost, ChannelName, FileFacts, Generation, IndexEntry, PackagesIndex, Publication, Published,
-    PublishedPackage,
+    PublishedPackage, pool_path,
 };
 use buildswarm_portage::gpkg;
 use buildswarm_portage::openpgp::{Signer, SigningSession};
@@ -214,7 +214,7 @@ fn signed_package(
         artifact.package.clone(),
         &artifact.metadata,
         &facts,
-        String::new(),
+        pool_path(&facts.id),
         artifact.built_at.0,
     )?;
     let source = file_of(store, package.file, work)?;
