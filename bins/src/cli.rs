@@ -419,6 +419,18 @@ Examples:
   build-swarm client certify @world
   build-swarm client certify --root /mnt/gentoo app-misc/hello")]
     Certify(ClientCertify),
+    /// Run emerge on a root that has none of its own, with the configured Portage
+    #[command(after_help = "\
+Examples:
+  build-swarm client emerge --root /mnt/target -- --getbinpkgonly app-misc/hello")]
+    Emerge {
+        /// The root
+        #[arg(long)]
+        root: PathBuf,
+        /// Arguments of emerge
+        #[arg(required = true, last = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Print the public key that packages are signed with
     Key,
 }

@@ -6,6 +6,7 @@
 pub mod binhost;
 pub mod build;
 pub mod capture;
+pub mod client;
 pub mod distfiles;
 pub mod environment;
 pub mod export;
