@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{BuildSpec, Dependency, DependencyIdentity};
+use super::{BuildSpec, Dependency, DependencyIdentity, Distfile};
 use crate::{BuildKey, Digest};
 
 /// One input that differs, from an earlier specification to a later one.
@@ -51,6 +51,8 @@ pub struct DependencyVersion {
     pub key: Option<BuildKey>,
     /// Digest of its identity of either kind.
     pub identity: Digest,
+    /// How it reaches the build.
+    pub classes: Vec<&'static str>,
 }
 
 impl From<&Dependency> for DependencyVersion {
@@ -64,6 +66,7 @@ impl From<&Dependency> for DependencyVersion {
             slot: dependency.slot.to_string(),
             key,
             identity,
+            classes: dependency.classes.names().collect(),
         }
     }
 }
@@ -92,6 +95,10 @@ impl fmt::Display for Difference {
                 }
                 (Some(before), Some(after)) if before.slot != after.slot => {
                     write!(f, "dependency {package} slot {} → {}", before.slot, after.slot)
+                }
+                (Some(before), Some(after)) if before.identity == after.identity => {
+                    let (before, after) = (before.classes.join(" "), after.classes.join(" "));
+                    write!(f, "dependency {package} is needed as {after}, before as {before}")
                 }
                 (Some(_), Some(after)) if after.key.is_none() => {
                     write!(f, "dependency {package} differs in the build root")
@@ -123,14 +130,7 @@ pub fn differences(before: &BuildSpec, after: &BuildSpec) -> Vec<Difference> {
     found.ordered("hook", &a.recipe.hooks, &b.recipe.hooks);
     found.digests("QA check", &a.recipe.qa_checks, &b.recipe.qa_checks);
     found.digests("saved configuration", &a.recipe.saved_config, &b.recipe.saved_config);
-    let sources = |inputs: &super::BuildInputs| -> BTreeMap<String, String> {
-        let text = |file: &super::Distfile| {
-            let hash = file.hashes.values().next().map_or("", |hash| hash.get(..12).unwrap_or(hash));
-            format!("{} bytes {hash}", file.size)
-        };
-        inputs.distfiles.iter().map(|(name, file)| (name.clone(), text(file))).collect()
-    };
-    found.map("distfile", &sources(a), &sources(b));
+    found.distfiles(&a.distfiles, &b.distfiles);
     found.flags(&a.use_flags, &b.use_flags);
     found.map("variable", &a.environment, &b.environment);
     let features = |set: &BTreeSet<String>| -> BTreeMap<String, String> {
@@ -173,6 +173,20 @@ impl Collector {
         self.map(kind, &short(a), &short(b));
     }
 
+    fn distfiles(&mut self, a: &BTreeMap<String, Distfile>, b: &BTreeMap<String, Distfile>) {
+        let text = |file: &Distfile| {
+            let hashes = file.hashes.iter().map(|(name, hex)| format!(" {name} {}", hex.get(..12).unwrap_or(hex)));
+            format!("{} bytes{}", file.size, hashes.collect::<String>())
+        };
+        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for name in names {
+            let (before, after) = (a.get(name), b.get(name));
+            if before != after {
+                self.changed("distfile", name, before.map(text), after.map(text));
+            }
+        }
+    }
+
     /// Files whose order counts: by name first, and as an order only if the names do not tell them apart.
     fn ordered(&mut self, kind: &'static str, a: &[(String, Digest)], b: &[(String, Digest)]) {
         if a == b {
@@ -182,8 +196,14 @@ impl Collector {
         let map = |list: &[(String, Digest)]| -> BTreeMap<String, Digest> { list.iter().cloned().collect() };
         self.digests(kind, &map(a), &map(b));
         if self.0.len() == before {
+            // Files of one name are told apart by what they hold.
+            let has_duplicates = map(b).len() < b.len();
             let names = |list: &[(String, Digest)]| {
-                list.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+                let name = |(name, digest): &(String, Digest)| match has_duplicates {
+                    true => format!("{name} ({})", digest.short()),
+                    false => name.clone(),
+                };
+                list.iter().map(name).collect::<Vec<_>>().join(" ")
             };
             self.changed(kind, "order", Some(names(a)), Some(names(b)));
         }

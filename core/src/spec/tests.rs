@@ -262,11 +262,11 @@ fn differences_read_as_a_person_would_say_them() {
     let version = |version: &str, slot: &str, seed| {
         let key = BuildKey::from_digest(digest(seed));
         let (version, slot) = (version.to_owned(), slot.to_owned());
-        Some(DependencyVersion { version, slot, key: Some(key), identity: digest(seed) })
+        Some(DependencyVersion { version, slot, key: Some(key), identity: digest(seed), classes: vec!["DEPEND"] })
     };
     let in_root = |seed| {
         let (version, slot) = ("1.18".to_owned(), "0/0".to_owned());
-        Some(DependencyVersion { version, slot, key: None, identity: digest(seed) })
+        Some(DependencyVersion { version, slot, key: None, identity: digest(seed), classes: vec!["BDEPEND"] })
     };
     let popt = |before, after| Difference::Dependency { package: "dev-libs/popt".to_owned(), before, after };
     let texts = [
@@ -287,6 +287,10 @@ fn differences_read_as_a_person_would_say_them() {
             "dependency dev-libs/popt is another build",
         ),
         (popt(in_root(1), in_root(2)), "dependency dev-libs/popt differs in the build root"),
+        (
+            popt(in_root(1), version("1.18", "0/0", 1)),
+            "dependency dev-libs/popt is needed as DEPEND, before as BDEPEND",
+        ),
         (popt(None, version("1.19", "0/0", 2)), "dependency dev-libs/popt-1.19 added"),
         (popt(version("1.18", "0/0", 1), None), "dependency dev-libs/popt-1.18 removed"),
     ];

@@ -14,7 +14,8 @@ if [[ -z ${_SWARM_CRATE_ECLASS} ]]; then
 _SWARM_CRATE_ECLASS=1
 
 : "${CRATE:=${P}}"
-SRC_URI="https://static.crates.io/crates/${CRATE%-*}/${CRATE}.crate"
+# A name without an address: fetching is the work of cargo, see ../../fetch.
+SRC_URI="${CRATE}.crate"
 S=${WORKDIR}/${CRATE}
 
 swarm-crate_src_unpack() {

@@ -15,7 +15,8 @@ esac
 if [[ -z ${_SWARM_PYPI_ECLASS} ]]; then
 _SWARM_PYPI_ECLASS=1
 
-SRC_URI="https://files.pythonhosted.org/packages/source/${PN::1}/${PN}/${P}.tar.gz"
+# A name without an address: fetching is the work of pip, see ../../fetch.
+SRC_URI="${P}.tar.gz"
 
 # @FUNCTION: swarm_py_module
 # @USAGE: <package folder>

@@ -6,8 +6,8 @@ inherit swarm-build
 
 DESCRIPTION="Brian Kernighan's AWK, installed as original-awk"
 HOMEPAGE="https://github.com/onetrueawk/awk"
-# An archive of the tag 20220912 that somebody has put in a fixed place.
-SRC_URI="https://snapshot.debian.org/archive/debian/20230601T000000Z/pool/main/o/original-awk/original-awk_2022-09-12.orig.tar.gz"
+# Upstream publishes tags but no archives; Debian's of the tag 20220912 is fetched by apt-get, see ../../fetch.
+SRC_URI="original-awk_2022-09-12.orig.tar.gz"
 S="${WORKDIR}/original-awk-2022-09-12"
 
 LICENSE="HPND"

@@ -8,7 +8,7 @@ CRATE=libz-sys-1.1.9
 inherit swarm-build swarm-crate
 
 DESCRIPTION="The deflate compression library"
-HOMEPAGE="https://zlib.net/ https://crates.io/crates/libz-sys"
+HOMEPAGE="https://zlib.net/"
 S="${WORKDIR}/${CRATE}/src/zlib"
 
 LICENSE="ZLIB"
