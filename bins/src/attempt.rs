@@ -108,7 +108,10 @@ impl Workshop<'_> {
         self.record(order, package, started, &path, phase, &result);
         match result {
             Ok(()) => Outcome::Built,
-            Err(Failure { class, message }) => Outcome::Failed { class, message },
+            Err(Failure { class, message }) => {
+                let message = format!("{message}\nthe whole log: {}", path.display());
+                Outcome::Failed { class, message }
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use buildswarm::cli::Cli;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    buildswarm::report::end_with_the_reader();
     let cli = Cli::parse();
     match buildswarm::commands::run(&cli) {
         Ok(code) => code,

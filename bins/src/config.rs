@@ -155,9 +155,9 @@ impl Config {
         let mut merged = Table::new();
         for path in all {
             let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let table: Table = text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))?;
-            // Each file is checked by itself, so that what is refused can be named with its file.
-            table.clone().try_into::<Self>().map_err(|error| refused(&path, &error))?;
+            let table: Table = text.parse().map_err(|error| refused(&path, &error))?;
+            // Each file is checked by itself, so that what is refused can be named with its file and line.
+            toml::from_str::<Self>(&text).map_err(|error| refused(&path, &error))?;
             merge(&mut merged, relative_to(table, path.parent().unwrap_or(Path::new("/"))));
         }
         merged.try_into().context("the configuration files together")
@@ -176,7 +176,7 @@ fn refused(path: &Path, error: &toml::de::Error) -> anyhow::Error {
         });
     match nearest {
         Some(nearest) => anyhow!("{}: {message}; did you mean `{nearest}`?", path.display()),
-        None => anyhow!("{}: {message}", path.display()),
+        None => anyhow!("{}: {}", path.display(), error.to_string().trim_end()),
     }
 }
 
@@ -283,6 +283,15 @@ mod tests {
         assert_eq!((config.build.slots, config.build.jobs), (3, 5));
         assert_eq!(config.portage.tools, [dir.path().join("t"), PathBuf::from("/u")]);
         assert_eq!(config.serve.listen, "127.0.0.1:7080");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.toml");
+        std::fs::write(&path, "[build]\nslots = \"many\"\n").unwrap();
+        let text = format!("{:#}", Config::read(std::slice::from_ref(&path)).unwrap_err());
+        assert!(text.contains("line 2") && text.contains("slots = \"many\""), "{text}");
     }
 
     #[test]

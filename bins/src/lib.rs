@@ -6,6 +6,7 @@ mod attempt;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod door;
 pub mod planning;
 pub mod report;
 pub mod state;

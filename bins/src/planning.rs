@@ -8,13 +8,13 @@ use buildswarm_core::BuildKey;
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::plan::PackageIndex;
 use buildswarm_portage::capture::{Configuration, Trees};
-use buildswarm_portage::inputs::Recipes;
 use buildswarm_portage::machine::Machine;
 use buildswarm_portage::resolve::{self, Request, Resolution};
 use buildswarm_portage::root;
 use buildswarm_store::Store;
 
 use crate::config::Config;
+use crate::report;
 use crate::state::State;
 
 /// A plan and what of it is there.
@@ -42,11 +42,17 @@ pub struct Planned {
 pub fn machine(config: &Config) -> Result<Machine> {
     let portage = &config.portage;
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| anyhow!("{}: {error}", path.display()));
+    let directory = |name: &str, path: &PathBuf| {
+        let path = absolute(path)?;
+        let error = || anyhow!("{} is not a directory; correct `{name}` of the configuration", path.display());
+        path.is_dir().then(|| path.clone()).ok_or_else(error)
+    };
+    let tools = portage.tools.iter().map(|path| directory("portage.tools", path));
     Ok(Machine {
         config_root: absolute(&portage.config_root)?,
-        base: absolute(&portage.base)?,
-        portage: portage.prefix.as_ref().map(absolute).transpose()?,
-        tools: portage.tools.iter().map(absolute).collect::<Result<_>>()?,
+        base: directory("portage.base", &portage.base)?,
+        portage: portage.prefix.as_ref().map(|path| directory("portage.prefix", path)).transpose()?,
+        tools: tools.collect::<Result<_>>()?,
         rights: root::probe()?,
     })
 }
@@ -65,14 +71,10 @@ pub fn plan(
     let machine = machine(config)?;
     let configuration =
         Configuration::capture(&machine.config_root, &machine.base, &work.join("configuration"))?;
-    let export =
-        resolve::export(&machine, &configuration, request, &state.metadata_cache(), &work.join("resolve"))?;
-    let build_root =
-        export.build_root.clone().ok_or_else(|| anyhow!("Portage did not say what the build root holds"))?;
-    let generator = export.generator.clone();
-    let directory = configuration.directory().to_owned();
-    let places = configuration.places().to_owned();
-    let mut recipes = Recipes::new(&directory, &machine.base, &places, &build_root, &generator);
+    let export = report::while_waiting("Calculating dependencies", || {
+        resolve::export(&machine, &configuration, request, &state.metadata_cache(), &work.join("resolve"))
+    })?;
+    let mut recipes = resolve::recipes(&machine, &configuration, &export)?;
     let resolution = resolve::keyed(export, &mut recipes)?;
 
     let keys: Vec<BuildKey> = resolution.keyed().map(|(_, keyed)| keyed.key).collect();

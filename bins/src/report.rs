@@ -172,12 +172,12 @@ impl Report {
             JobState::Built => {
                 format!(">>> {} {} in {seconds:.1} s", self.colors.good("Built"), self.colors.good(name))
             }
-            JobState::Failed => format!("!!! {} {name}: {reason}", self.colors.bad("Failed")),
+            JobState::Failed => format!(
+                "!!! {} {name}: {reason}\n    the whole log: build-swarm logs {name}",
+                self.colors.bad("Failed")
+            ),
             JobState::Blocked => format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason)),
             JobState::Delayed => format!(" *  {name} {}", first_line(reason)),
-            JobState::Ready if matches!(reason, Reason::Retry { .. }) => {
-                format!(" *  {name} {}", first_line(reason))
-            }
             JobState::Ready | JobState::Waiting | JobState::Running | JobState::Dropped => return,
         };
         if self.style == Style::Quiet && state == JobState::Failed {
@@ -258,13 +258,41 @@ pub fn bytes(count: u64) -> String {
     unreachable!("the last unit returns")
 }
 
+/// Does something that may take long, telling a person at a terminal what and when it is done.
+pub fn while_waiting<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    if !io::stderr().is_terminal() {
+        return work();
+    }
+    eprint!("{what}... ");
+    let done = work();
+    // The line goes: what follows is what was waited for.
+    eprint!("\r\x1b[K");
+    done
+}
+
+/// Ends the program without a word once nobody reads what it prints, as `build-swarm logs | head` brings about.
+pub fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // What `println!` panics with; the standard library has no other sign of it.
+        let is_unread = panic.payload_as_str().is_some_and(|text| {
+            text.starts_with("failed printing to std") && text.contains("Broken pipe")
+        });
+        if is_unread {
+            // As if by SIGPIPE.
+            std::process::exit(141);
+        }
+        usual(panic);
+    }));
+}
+
 /// Prints an error with its causes, each once.
 pub fn print_error(program: &str, error: &anyhow::Error) {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
-        // Some errors end with the text of their source already.
-        if !text.ends_with(&cause) {
+        // Some errors hold the text of their source already.
+        if !text.contains(&cause) {
             if !text.is_empty() {
                 text += ": ";
             }

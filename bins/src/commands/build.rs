@@ -15,6 +15,9 @@ use crate::state::State;
 use crate::swarm::{self, Summary};
 
 pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
+    if options.pretend {
+        return plan::show(&config, &options.request, options.verbose, options.json);
+    }
     let start = Instant::now();
     config.build.slots = options.jobs.unwrap_or(config.build.slots);
     config.build.keep_going &= !options.fail_fast;
@@ -23,13 +26,9 @@ pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
     let work = state.work_directory()?;
     let request = options.request.to_portage();
     let planned = planning::plan(&config, &state, Some(&store), &request, work.path())?;
-    if options.pretend || options.ask {
-        if options.json {
-            println!("{}", plan::as_json(&planned)?);
-        } else {
-            plan::print_tree(&planned, options.verbose);
-        }
-        if options.pretend || !confirmed()? {
+    if options.ask {
+        plan::print_tree(&planned, options.verbose);
+        if !confirmed()? {
             return Ok(ExitCode::SUCCESS);
         }
     }

@@ -6,33 +6,42 @@ use std::process::ExitCode;
 use anyhow::Result;
 use buildswarm_core::plan::{Origin, PackageIndex};
 use buildswarm_portage::export::Node;
+use buildswarm_store::Store;
 
-use crate::cli::PlanArgs;
+use crate::cli::{PlanArgs, Request};
 use crate::config::Config;
 use crate::planning::{self, Fate, Planned};
 use crate::report::Colors;
 use crate::state::State;
 
 pub(super) fn run(config: &Config, options: &PlanArgs) -> Result<ExitCode> {
+    show(config, &options.request, options.verbose, options.json)
+}
+
+/// Plans and shows the plan, beside whoever uses the store.
+pub(super) fn show(config: &Config, request: &Request, verbose: bool, json: bool) -> Result<ExitCode> {
     let state = State::of(config)?;
-    // Without a store nothing is a hit; a plan needs no more than that.
-    let store = match state.read_store() {
-        Ok(store) => Some(store),
-        Err(error) if is_no_store(&error) => None,
-        Err(error) => return Err(error),
-    };
+    let store = existing_store(&state)?;
     let work = state.work_directory()?;
-    let planned =
-        planning::plan(config, &state, store.as_ref(), &options.request.to_portage(), work.path())?;
-    if options.json {
+    let planned = planning::plan(config, &state, store.as_ref(), &request.to_portage(), work.path())?;
+    if json {
         println!("{}", as_json(&planned)?);
     } else {
-        print_tree(&planned, options.verbose);
+        print_tree(&planned, verbose);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn is_no_store(error: &anyhow::Error) -> bool {
+/// The store, for reading. Without one nothing is a hit; a plan needs no more than that.
+pub(super) fn existing_store(state: &State) -> Result<Option<Store>> {
+    match state.read_store() {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if is_no_store(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_no_store(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(buildswarm_store::Error::NoStore { .. }))
 }
 
@@ -121,6 +130,9 @@ pub(super) fn print_tree(planned: &Planned, verbose: bool) {
         0 => String::new(),
         count => format!(", {count} not needed"),
     };
+    for warning in &planned.resolution.export.warnings {
+        eprintln!(" *  {}", warning.message);
+    }
     println!("\nTotal: {} packages ({build} to build, {hits} hits{unneeded})", build + hits + count(Fate::Unneeded));
 }
 

@@ -259,6 +259,9 @@ pub(super) fn rollback(config: &Config, options: &Rollback) -> Result<ExitCode> 
     if options.list {
         return list(&binhost, &channel, options.json);
     }
+    if binhost.current(&channel)?.is_none() {
+        bail!(nothing_published(&channel));
+    }
     let store = state.open_store()?;
     let signer = Signer::open_or_create(&state.signing_key(), &config.publish.user_id)?;
     let mut session = signer.session()?;
@@ -270,6 +273,10 @@ pub(super) fn rollback(config: &Config, options: &Rollback) -> Result<ExitCode> 
     report(&outcome, options.json)
 }
 
+fn nothing_published(channel: &ChannelName) -> String {
+    format!("nothing was published to channel {} yet; `build-swarm finalize` does", channel.as_str())
+}
+
 fn list(binhost: &Binhost, channel: &ChannelName, json: bool) -> Result<ExitCode> {
     let current = binhost.current(channel)?.map(|generation| generation.number);
     let generations = binhost.generations(channel)?;
@@ -278,7 +285,7 @@ fn list(binhost: &Binhost, channel: &ChannelName, json: bool) -> Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     if generations.is_empty() {
-        bail!("nothing was published to channel {} yet; `build-swarm finalize` does", channel.as_str());
+        bail!(nothing_published(channel));
     }
     for generation in generations {
         let time = jiff::Timestamp::from_second(i64::try_from(generation.created.0)?)?;

@@ -10,7 +10,7 @@ use buildswarm_core::spec::BuildSpec;
 use buildswarm_core::spec::difference::{Difference, differences};
 use buildswarm_store::Store;
 
-use super::plan::is_no_store;
+use super::plan::existing_store;
 use crate::cli::Why;
 use crate::config::Config;
 use crate::planning::{self, Fate, Planned};
@@ -24,11 +24,7 @@ const COMPARED: usize = 50;
 
 pub(super) fn run(config: &Config, options: &Why) -> Result<ExitCode> {
     let state = State::of(config)?;
-    let store = match state.read_store() {
-        Ok(store) => Some(store),
-        Err(error) if is_no_store(&error) => None,
-        Err(error) => return Err(error),
-    };
+    let store = existing_store(&state)?;
     let work = state.work_directory()?;
     let planned =
         planning::plan(config, &state, store.as_ref(), &options.request.to_portage(), work.path())?;

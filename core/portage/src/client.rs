@@ -156,6 +156,9 @@ pub fn emerge(machine: &Machine, root: &Path, work: &Path) -> Result<Command, Cl
     for place in configuration.places() {
         private = private.with_read_only(place, place);
     }
+    for place in local_binhosts(&root.join("etc/portage/binrepos.conf"))? {
+        private = private.with_read_only(&place, &place);
+    }
     let mut command = private.command("emerge")?;
     machine.set_environment(&mut command, configuration.repositories());
     command.env("ROOT", root).env("SYSROOT", root).env("PORTAGE_CONFIGROOT", root);
@@ -165,4 +168,82 @@ pub fn emerge(machine: &Machine, root: &Path, work: &Path) -> Result<Command, Cl
         command.env("GPG_VERIFY_USER_DROP", "root").env("GPG_VERIFY_GROUP_DROP", "root");
     }
     Ok(command)
+}
+
+/// Directories that the files of `binrepos.conf` name as `file://`.
+fn local_binhosts(directory: &Path) -> Result<Vec<PathBuf>, ClientError> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(at(directory))?,
+    };
+    let mut places = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(at(directory))?.path();
+        if !path.extension().is_some_and(|extension| extension == "conf") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).map_err(at(&path))?;
+        let urls = text.lines().filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim() == "sync-uri");
+        for place in urls.filter_map(|(_, url)| url.trim().strip_prefix("file://")).map(Path::new) {
+            // A channel of ours leads to a pool beside all channels.
+            let binhost = place.ancestors().nth(3).filter(|above| above.join("pool").is_dir());
+            let place = binhost.unwrap_or(place);
+            if place.is_dir() {
+                places.push(place.to_owned());
+            }
+        }
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository(name: &str, url: &str) -> BinaryRepository {
+        BinaryRepository { name: name.to_owned(), url: url.to_owned(), priority: 10 }
+    }
+
+    #[test]
+    fn what_was_written_is_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let file = repository("swarm", "http://host:7080/binhost/default").write(root.path()).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("[swarm]\n") && text.contains("verify-signature = true"), "{text}");
+        assert!(remove(root.path(), "swarm").unwrap() && !remove(root.path(), "swarm").unwrap());
+        fs::write(&file, "[swarm]\nmine = yes\n").unwrap();
+        assert!(!remove(root.path(), "swarm").unwrap() && file.exists());
+    }
+
+    #[test]
+    fn what_binrepos_conf_cannot_hold_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let refused = [
+            ("a b", "http://x/"),
+            ("../x", "http://x/"),
+            ("", "http://x/"),
+            ("a", "http://x/\npriority = 1"),
+            ("a", "ftp://x/"),
+            ("a", "x"),
+            ("a", "http://%(x)s/"),
+        ];
+        for (name, url) in refused {
+            assert!(repository(name, url).write(root.path()).is_err(), "{name} {url}");
+        }
+        fs::create_dir_all(root.path().join("etc/portage")).unwrap();
+        fs::write(root.path().join(BINREPOS), "").unwrap();
+        let text = repository("a", "http://x/").write(root.path()).unwrap_err().to_string();
+        assert!(text.contains("is a file"), "{text}");
+    }
+
+    #[test]
+    fn a_local_channel_is_shown_with_its_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, binhost) = (dir.path().join("root"), dir.path().join("binhost"));
+        fs::create_dir_all(binhost.join("pool")).unwrap();
+        fs::create_dir_all(binhost.join("channels/default/current")).unwrap();
+        let url = format!("file://{}/channels/default/current", binhost.display());
+        repository("swarm", &url).write(&root).unwrap();
+        assert_eq!(local_binhosts(&root.join(BINREPOS)).unwrap(), [binhost]);
+    }
 }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::environment;
 use crate::export::{BuildRoot, Ebuild, Generator, Node};
+use crate::machine::Machine;
 
 /// Why the inputs of a build are not known.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,17 @@ pub enum InputsError {
         /// The ebuild.
         ebuild: PathBuf,
     },
+    /// A package whose build has inputs that nobody can know beforehand.
+    #[error(
+        "{package} {reason}, so no key can stand for it; build it with emerge itself and leave it out \
+         with --exclude={package}"
+    )]
+    Undetermined {
+        /// The package.
+        package: String,
+        /// What makes it so.
+        reason: &'static str,
+    },
     /// Portage named a package in a form we do not know.
     #[error(transparent)]
     Package(#[from] ParsePackageError),
@@ -77,23 +89,29 @@ pub struct Recipes<'a> {
 
 impl<'a> Recipes<'a> {
     /// A reader of files as the private root that made the export showed them: `configuration` at
-    /// `/etc/portage`, each of `places` where it is, everything else from `base`.
-    #[must_use]
+    /// `/etc/portage`, each of `places` where it is, everything else from the machine's base.
+    ///
+    /// # Errors
+    /// [`InputsError::Io`] if one of the machine's further tools cannot be read.
     pub fn new(
         configuration: &'a Path,
-        base: &'a Path,
+        machine: &'a Machine,
         places: &'a [PathBuf],
         build_root: &BuildRoot,
         generator: &Generator,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, InputsError> {
+        let mut toolchain = toolchain(build_root, generator);
+        if !machine.tools.is_empty() {
+            toolchain.insert("tools".to_owned(), tools_identity(&machine.tools)?.to_string());
+        }
+        Ok(Self {
             configuration,
-            base,
+            base: &machine.base,
             places,
             files: BTreeMap::new(),
-            toolchain: toolchain(build_root, generator),
+            toolchain,
             build_root: identity(build_root),
-        }
+        })
     }
 
     /// Every file read so far, as named inside the private root, with its BLAKE3.
@@ -141,6 +159,11 @@ impl<'a> Recipes<'a> {
         if node.environment.is_empty() {
             return Err(no_recipe());
         }
+        is_determined(node)?;
+        let mut toolchain = self.toolchain.clone();
+        if ebuild.eclasses.iter().any(|eclass| eclass.name.starts_with("linux-mod")) {
+            toolchain.insert("kernel".to_owned(), self.kernel(node)?);
+        }
         let features = node.environment.get("FEATURES").or(node.environment.get("PORTAGE_FEATURES"));
         Ok(BuildInputs {
             package: node.cpv.parse::<Cpv>()?,
@@ -154,9 +177,28 @@ impl<'a> Recipes<'a> {
             features: environment::altering_features(
                 features.map(String::as_str).unwrap_or_default().split_whitespace(),
             ),
-            toolchain: self.toolchain.clone(),
+            toolchain,
             build_root: self.build_root,
         })
+    }
+
+    /// Kernel modules are built against the sources and configuration that stand in the base
+    /// (`linux-info.eclass`).
+    fn kernel(&self, node: &Node) -> Result<String, InputsError> {
+        let mut text = String::new();
+        for name in [".config", "Makefile", "Module.symvers"] {
+            let path = self.base.join("usr/src/linux").join(name);
+            match fs::read(&path) {
+                Ok(bytes) => text += &format!("{name}:{} ", Digest::of(&bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(InputsError::Io { path, source }),
+            }
+        }
+        if text.is_empty() {
+            let reason = "needs kernel sources in /usr/src/linux of the base, and there are none";
+            return Err(InputsError::Undetermined { package: node.cpv.clone(), reason });
+        }
+        Ok(text)
     }
 
     fn recipe(&mut self, ebuild: &Ebuild) -> Result<Recipe, InputsError> {
@@ -206,6 +248,48 @@ impl<'a> Recipes<'a> {
         }
         Ok(found)
     }
+}
+
+/// PMS 7.3.6 and 7.3.7: what is fetched or answered while it builds is in no input.
+fn is_determined(node: &Node) -> Result<(), InputsError> {
+    let has = |property: &str| node.properties.iter().any(|known| known == property);
+    let reason = if has("live") {
+        "is a live ebuild and fetches its sources while it builds"
+    } else if has("interactive") {
+        "asks questions while it builds"
+    } else {
+        return Ok(());
+    };
+    Err(InputsError::Undetermined { package: node.cpv.clone(), reason })
+}
+
+/// What stands in the `bin` directories of further tools: name to content, so that two machines agree.
+fn tools_identity(tools: &[PathBuf]) -> Result<Digest, InputsError> {
+    let mut found = BTreeMap::new();
+    for directory in tools.iter().map(|prefix| prefix.join("bin")) {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| InputsError::Io { path, source }
+        };
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(at(&directory))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(at(&directory))?.path();
+            let mut hasher = blake3::Hasher::new();
+            // A link that leads nowhere is no tool.
+            if path.is_file() {
+                hasher.update_mmap_rayon(&path).map_err(at(&path))?;
+                // The first prefix with a name wins on PATH.
+                let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
+                found.entry(file_name(&path)).or_insert(digest);
+            }
+        }
+    }
+    let mut encoder = Encoder::new();
+    encoder.map(1, &found);
+    Ok(Digest::derive("buildswarm 2026-11-21 tools", &encoder.finish()))
 }
 
 fn file_name(path: &Path) -> String {

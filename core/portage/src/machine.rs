@@ -87,13 +87,13 @@ impl Machine {
             .env("NO_COLOR", "1")
             .env("LC_ALL", "C.UTF-8")
             .env("PYTHONHASHSEED", "0")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("PATH", std::env::join_paths(path).unwrap_or_default())
             .env("ROOT", "/")
             .env("PORTAGE_CONFIGROOT", "/")
             .env("PORTAGE_REPOSITORIES", repositories.as_configuration())
             .env("PORTAGE_TMPDIR", "/var/tmp")
-            .env("PORTAGE_TRUST_HELPER", "")
+            // Keys are trusted by `client setup`, not by a program that fetches some.
+            .env("PORTAGE_TRUST_HELPER", "/bin/true")
             .env("EMERGE_LOG_DIR", "/var/log")
             .env("DISTDIR", DISTDIR)
             .env("BINPKG_FORMAT", "gpkg")
@@ -109,13 +109,15 @@ impl Machine {
 
     /// `FEATURES` to add for every call: what cannot work in a private root, or only costs time in one.
     #[must_use]
-    pub fn features(&self) -> &'static str {
-        match self.rights {
-            Rights::Root => "-news -usersync -merge-sync -userfetch -binpkg-signing -cgroup parallel-install",
-            Rights::UserNamespace => {
-                "-news -usersync -merge-sync -userfetch -userpriv -usersandbox -binpkg-signing -cgroup \
-                 parallel-install"
-            }
+    pub fn features(&self) -> String {
+        let mut features =
+            "-news -usersync -merge-sync -userfetch -binpkg-signing -cgroup parallel-install".to_owned();
+        if self.rights == Rights::UserNamespace {
+            features += " -userpriv -usersandbox";
         }
+        if !self.base.join("usr/bin/sandbox").exists() {
+            features += " -sandbox -usersandbox";
+        }
+        features
     }
 }

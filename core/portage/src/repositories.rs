@@ -3,7 +3,7 @@
 //! Only what has to be known before Portage can run in a private root: names and places, so that the places
 //! can be shown there. Everything else about repositories is Portage's to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,14 +77,21 @@ impl Repositories {
     pub fn read(config_root: &Path, base: &Path) -> Result<Self, RepositoriesError> {
         let mut sections = BTreeMap::new();
         read_into(&base.join("usr/share/portage/config/repos.conf"), &mut sections)?;
-        read_into(&config_root.join("etc/portage/repos.conf"), &mut sections)?;
+        let mut own = BTreeMap::new();
+        read_into(&config_root.join("etc/portage/repos.conf"), &mut own)?;
+        let placed: BTreeSet<String> =
+            own.iter().filter(|(_, settings)| settings.contains_key("location")).map(|(name, _)| name.clone()).collect();
+        for (name, settings) in own {
+            sections.entry(name).or_insert_with(BTreeMap::new).extend(settings);
+        }
         let defaults = sections.remove("DEFAULT").unwrap_or_default();
         let mut list = Vec::new();
         for (name, mut settings) in sections {
             let Some(location) = settings.remove("location").map(PathBuf::from) else { continue };
             if !location.is_dir() {
-                // Gentoo's defaults name a place that a machine may never have synced.
-                if defaults.get("main-repo") == Some(&name) {
+                // Gentoo's defaults name a place that a machine may never have synced. One that somebody
+                // configured is not left out: the plan would be another.
+                if placed.contains(&name) || defaults.get("main-repo") == Some(&name) {
                     return Err(RepositoriesError::Missing { name, location });
                 }
                 continue;
@@ -212,5 +219,9 @@ mod tests {
         assert!(read().contains("repos.conf:2: expected"));
         write(dir.path(), "etc/portage/repos.conf", "[DEFAULT]\nmain-repo = a\n[a]\nlocation = /nowhere\n");
         assert!(read().contains("repository a: /nowhere is not a directory"));
+        let tree = dir.path().display();
+        let text = format!("[DEFAULT]\nmain-repo = a\n[a]\nlocation = {tree}\n[b]\nlocation = /nowhere\n");
+        write(dir.path(), "etc/portage/repos.conf", &text);
+        assert!(read().contains("repository b: /nowhere is not a directory"));
     }
 }

@@ -45,6 +45,13 @@ pub enum ResolveError {
         /// The last lines it printed.
         stderr: String,
     },
+    /// Python ran and found no Portage.
+    #[error(
+        "the Python that is to run Portage has no module `portage`; install Portage {} or later there, or name \
+         a prefix that has it with --portage",
+        oldest()
+    )]
+    NoPortage,
     /// The answer is not what this version reads.
     #[error("the plan of Portage {portage} cannot be read: {source}")]
     Answer {
@@ -195,7 +202,7 @@ pub fn export(
 /// Reads a document; `None` if there is none.
 fn decode(bytes: &[u8]) -> Option<Result<Export, ResolveError>> {
     let head: Head = serde_json::from_slice(bytes).ok()?;
-    let portage = head.generator.map(|generator| generator.portage).unwrap_or_default();
+    let Some(portage) = head.generator?.portage else { return Some(Err(ResolveError::NoPortage)) };
     if is_too_old(&portage) {
         return Some(Err(ResolveError::TooOld { found: portage }));
     }
@@ -222,13 +229,35 @@ fn decode(bytes: &[u8]) -> Option<Result<Export, ResolveError>> {
 struct Head {
     schema: u32,
     #[serde(default)]
-    generator: Option<crate::export::Generator>,
+    generator: Option<HeadGenerator>,
+}
+
+#[derive(serde::Deserialize)]
+struct HeadGenerator {
+    portage: Option<String>,
 }
 
 /// A version that cannot be read as numbers is a development version, which is never old.
 fn is_too_old(version: &str) -> bool {
     let parts: Vec<u64> = version.split('.').map_while(|part| part.parse().ok()).collect();
     parts.len() >= 3 && parts.as_slice() < OLDEST_PORTAGE.as_slice()
+}
+
+/// A reader of the files behind `export`, which `machine` made from `configuration`.
+///
+/// # Errors
+/// [`ResolveError::Answer`] if the export does not say what the build root holds.
+pub fn recipes<'a>(
+    machine: &'a Machine,
+    configuration: &'a Configuration,
+    export: &Export,
+) -> Result<Recipes<'a>, ResolveError> {
+    let Some(build_root) = &export.build_root else {
+        let source = serde::de::Error::custom("it does not say what the build root holds");
+        return Err(ResolveError::Answer { portage: export.generator.portage.clone(), source });
+    };
+    let (directory, places) = (configuration.directory(), configuration.places());
+    Ok(Recipes::new(directory, machine, places, build_root, &export.generator)?)
 }
 
 /// Computes the keys of an exported plan, reading every file behind it with `recipes`.
@@ -242,7 +271,12 @@ pub fn keyed(export: Export, recipes: &mut Recipes<'_>) -> Result<Resolution, Re
     Ok(Resolution { export, plan, requirements, keyed })
 }
 
-fn graph(export: &Export) -> Result<Plan, ResolveError> {
+/// The graph of an exported plan; positions are those of `export.nodes`.
+///
+/// # Errors
+/// [`ResolveError::Package`] and [`ResolveError::Plan`]; [`ResolveError::Inputs`] for an installed package that
+/// has no identity.
+pub fn graph(export: &Export) -> Result<Plan, ResolveError> {
     let positions: BTreeMap<&str, PackageIndex> = export
         .nodes
         .iter()

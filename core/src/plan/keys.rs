@@ -1,4 +1,9 @@
 //! The exact keys of a whole plan.
+//!
+//! Packages whose requirements are all keyed do not wait for each other: they are encoded and hashed in
+//! parallel, level by level. Ordering and parallelism have no part in the result.
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{Origin, Plan, Requirements};
 use crate::address::exact_key_of_preimage;
@@ -27,25 +32,53 @@ pub fn exact<E>(
     requirements: &Requirements,
     mut inputs: impl FnMut(PackageIndex) -> Result<BuildInputs, E>,
 ) -> Result<Vec<Option<Keyed>>, E> {
-    let mut keyed: Vec<Option<Keyed>> = vec![None; plan.packages().len()];
+    // A package's level is one above the highest of what it requires.
+    let mut above = vec![0; plan.packages().len()];
+    let mut levels: Vec<Vec<(PackageIndex, BuildInputs)>> = Vec::new();
     for index in requirements.order() {
-        let dependencies = requirements
-            .of(*index)
-            .map(|(need, classes)| {
-                let package = plan.package(need);
-                let identity = match (package.origin, &keyed[need.get()]) {
-                    (Origin::Installed(digest), _) => DependencyIdentity::Installed(digest),
-                    (Origin::Build, Some(dependency)) => DependencyIdentity::Built(dependency.key),
-                    // Leaving the dependency out would be a wrong key, the worst error there is.
-                    (Origin::Build, None) => unreachable!("requirements come first in the order"),
-                };
-                Dependency { package: package.package.clone(), slot: package.slot.clone(), classes, identity }
-            })
+        let level = requirements.of(*index).map(|(need, _)| above[need.get()]).max().unwrap_or(0);
+        above[index.get()] = level + 1;
+        if level == levels.len() {
+            levels.push(Vec::new());
+        }
+        levels[level].push((*index, inputs(*index)?));
+    }
+    let mut keyed: Vec<Option<Keyed>> = vec![None; plan.packages().len()];
+    for level in levels {
+        let made: Vec<(PackageIndex, Keyed)> = level
+            .into_par_iter()
+            .map(|(index, inputs)| (index, keyed_of(plan, requirements, &keyed, index, inputs)))
             .collect();
-        let spec = BuildSpec { inputs: inputs(*index)?, dependencies };
-        let preimage = spec.encode();
-        let key = exact_key_of_preimage(&preimage);
-        keyed[index.get()] = Some(Keyed { spec, preimage, key });
+        for (index, made) in made {
+            keyed[index.get()] = Some(made);
+        }
     }
     Ok(keyed)
+}
+
+/// One package, everything it requires being `keyed`.
+fn keyed_of(
+    plan: &Plan,
+    requirements: &Requirements,
+    keyed: &[Option<Keyed>],
+    index: PackageIndex,
+    inputs: BuildInputs,
+) -> Keyed {
+    let dependencies = requirements
+        .of(index)
+        .map(|(need, classes)| {
+            let package = plan.package(need);
+            let identity = match (package.origin, &keyed[need.get()]) {
+                (Origin::Installed(digest), _) => DependencyIdentity::Installed(digest),
+                (Origin::Build, Some(dependency)) => DependencyIdentity::Built(dependency.key),
+                // Leaving the dependency out would be a wrong key, the worst error there is.
+                (Origin::Build, None) => unreachable!("requirements come first in the order"),
+            };
+            Dependency { package: package.package.clone(), slot: package.slot.clone(), classes, identity }
+        })
+        .collect();
+    let spec = BuildSpec { inputs, dependencies };
+    let preimage = spec.encode();
+    let key = exact_key_of_preimage(&preimage);
+    Keyed { spec, preimage, key }
 }

@@ -21,6 +21,8 @@ pub enum LogEvent<'a> {
 
 /// Lines shown of a failed build: a screenful.
 const TAIL_LINES: usize = 20;
+/// Lines kept of what Portage prints when a phase fails: the line that names it and what the ebuild said.
+const ERROR_LINES: usize = 4;
 /// A longer line is cut in the tail and split in the log; keeps memory bounded.
 const LINE_BYTES: usize = 4096;
 
@@ -41,6 +43,9 @@ const PHASES: [(&str, Phase); 9] = [
 pub(super) struct Reader {
     partial: Vec<u8>,
     tail: VecDeque<String>,
+    /// The first lines of Portage's report of a failed phase. What comes after it, a call stack and the same
+    /// report again, would push what the compiler said out of the tail.
+    error: Vec<String>,
     phase: Phase,
     budget: u64,
     dropped: u64,
@@ -53,6 +58,7 @@ impl Reader {
         Self {
             partial: Vec::new(),
             tail: VecDeque::new(),
+            error: Vec::new(),
             phase: Phase::Root,
             budget,
             dropped: 0,
@@ -92,10 +98,7 @@ impl Reader {
     fn line(&mut self, line: &[u8], log: &mut dyn FnMut(LogEvent<'_>)) {
         let text = String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES)]);
         self.interpret(&text, log);
-        if self.tail.len() == TAIL_LINES {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(printable(&text));
+        self.remember(printable(&text));
         let size = line.len() as u64 + 1;
         if let Some(rest) = self.budget.checked_sub(size) {
             self.budget = rest;
@@ -106,28 +109,43 @@ impl Reader {
         }
     }
 
+    fn remember(&mut self, line: String) {
+        if self.error.is_empty() && failed_phase(&line).is_none() {
+            if self.tail.len() == TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(line);
+        } else if self.error.len() < ERROR_LINES {
+            self.error.push(line);
+        }
+    }
+
     fn interpret(&mut self, text: &str, log: &mut dyn FnMut(LogEvent<'_>)) {
         if let Some((_, phase)) = PHASES.iter().find(|(beginning, _)| text.starts_with(beginning))
             && *phase > self.phase
         {
             self.phase = *phase;
+            // An ebuild went on after a failure (`nonfatal`).
+            self.error.clear();
             log(LogEvent::Phase(*phase));
         }
         self.no_space |= text.contains("No space left on device");
         self.no_memory |= text.contains("Killed signal terminated program")
             || text.contains("Cannot allocate memory")
             || text.contains("virtual memory exhausted");
-        // ` * ERROR: cat/pkg-1::repo failed (compile phase):`
-        if let Some((_, rest)) = text.split_once(" failed (")
-            && text.contains("ERROR: ")
-            && let Some((name, _)) = rest.split_once(" phase)")
-        {
+        if let Some(name) = failed_phase(text) {
             self.phase = phase_named(name).unwrap_or(self.phase);
         }
     }
 
+    /// The last lines before the failure, under the one line that says what the ebuild said of it.
     pub(super) fn tail(&self) -> String {
-        self.tail.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+        let said = self.error.iter().skip(1).map(|line| line.trim_start_matches([' ', '*']));
+        let said = said.take_while(|line| !line.starts_with("Call stack") && !line.starts_with("If you need"));
+        let said = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        let title = if said.is_empty() { "the last lines of its log:".to_owned() } else { said };
+        let lines = self.tail.iter().chain(self.error.first()).map(String::as_str);
+        std::iter::once(title.as_str()).chain(lines).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) const fn phase(&self) -> Phase {
@@ -141,6 +159,13 @@ impl Reader {
     pub(super) const fn ran_out_of_memory(&self) -> bool {
         self.no_memory
     }
+}
+
+/// The phase in ` * ERROR: cat/pkg-1::repo failed (compile phase):`.
+fn failed_phase(text: &str) -> Option<&str> {
+    let (head, rest) = text.split_once(" failed (")?;
+    let (name, _) = rest.split_once(" phase)")?;
+    head.contains("ERROR: ").then_some(name)
 }
 
 fn phase_named(name: &str) -> Option<Phase> {
@@ -207,6 +232,22 @@ mod tests {
     fn the_phase_that_failed_is_the_one_portage_names() {
         let (reader, ..) = read(&[" * ERROR: a/b-1::r failed (configure phase):\n"], 1000);
         assert_eq!(reader.phase(), Phase::Configure);
+    }
+
+    #[test]
+    fn the_tail_is_what_came_before_the_failure_under_what_the_ebuild_said() {
+        let failure = " * ERROR: a/b-1::r failed (compile phase):\n *   emake failed\n * \n * Call stack:\n";
+        let (reader, ..) = read(&["x.c:3: error: no\n", failure, &"after\n".repeat(40), failure], 1000);
+        assert_eq!(reader.tail(), "emake failed\nx.c:3: error: no\n * ERROR: a/b-1::r failed (compile phase):");
+        let (reader, ..) = read(&["silence\n"], 1000);
+        assert_eq!(reader.tail(), "the last lines of its log:\nsilence");
+    }
+
+    #[test]
+    fn a_failure_that_an_ebuild_survived_is_forgotten() {
+        let failure = " * ERROR: a/b-1::r failed (compile phase):\n";
+        let (reader, ..) = read(&[failure, ">>> Install b-1 into /x\n", "cannot install\n"], 1000);
+        assert!(reader.tail().ends_with("cannot install"), "{}", reader.tail());
     }
 
     #[test]

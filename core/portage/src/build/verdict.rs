@@ -76,9 +76,10 @@ pub(super) fn is_as_planned(build: &Build<'_>, package: &Gpkg, repacked: &Repack
     same_slot(build, &text("SLOT")?)?;
     same_use(build, &text("IUSE")?, &text("USE")?)?;
     // CFLAGS and their like are no evidence: what a package records is what its ebuild made of them.
-    let (planned, found) = (build.inputs.environment.get("CHOST").map_or("", |chost| chost.trim()), text("CHOST")?);
-    if found != planned {
-        return Err(format!("it was built for CHOST {found:?} instead of {planned:?}"));
+    let chost = build.inputs.environment.get("CHOST").map_or("", |chost| chost.trim());
+    let found = text("CHOST")?;
+    if found != chost {
+        return Err(format!("{planned} was built for CHOST {found:?} instead of {chost:?}"));
     }
     if repacked.payload.is_empty_image() && has_reason_to_install(build) {
         return Err(format!("{planned} has sources but installs nothing"));

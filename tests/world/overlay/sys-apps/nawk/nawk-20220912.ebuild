@@ -19,7 +19,7 @@ BDEPEND="dev-util/byacc"
 
 src_compile() {
 	swarm_setup_flags
-	emake YACC="byacc -d -b awkgram" HOSTCC="${CC}" CC="${CC}" \
+	emake -j1 YACC="byacc -d -b awkgram" HOSTCC="${CC}" CC="${CC}" \
 		CFLAGS="${CFLAGS} ${LDFLAGS}"
 }
 
