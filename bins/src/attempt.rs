@@ -237,8 +237,8 @@ impl Workshop<'_> {
 
     fn put_log(&self, path: &Path) -> Result<BlobRef, Failure> {
         let file = File::open(path).map_err(infrastructure)?;
-        let reader =
-            zstd::stream::read::Encoder::new(io::BufReader::new(file), LOG_ZSTD_LEVEL).map_err(infrastructure)?;
+        let reader = zstd::stream::read::Encoder::new(io::BufReader::new(file), LOG_ZSTD_LEVEL)
+            .map_err(infrastructure)?;
         self.store.put(reader).map_err(storing)
     }
 

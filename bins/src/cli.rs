@@ -185,11 +185,7 @@ impl Request {
     /// The same for Portage.
     #[must_use]
     pub fn to_portage(&self) -> buildswarm_portage::resolve::Request {
-        let flags = [
-            (self.emptytree, "--emptytree"),
-            (self.update, "--update"),
-            (self.newuse, "--newuse"),
-        ];
+        let flags = [(self.emptytree, "--emptytree"), (self.update, "--update"), (self.newuse, "--newuse")];
         let flags = flags.into_iter().filter(|(set, _)| *set).map(|(_, option)| option.to_owned());
         let excluded = self.exclude.iter().map(|atom| format!("--exclude={atom}"));
         buildswarm_portage::resolve::Request {
@@ -331,7 +327,9 @@ pub enum StoreCommand {
         json: bool,
     },
     /// Remove what nothing refers to
-    #[command(after_help = "Examples:\n  build-swarm store gc --dry-run\n  build-swarm store gc --keep-days 30")]
+    #[command(
+        after_help = "Examples:\n  build-swarm store gc --dry-run\n  build-swarm store gc --keep-days 30"
+    )]
     Gc {
         /// Only say what would be removed
         #[arg(long)]

@@ -120,11 +120,7 @@ pub struct Publish {
 
 impl Default for Publish {
     fn default() -> Self {
-        Self {
-            channel: "default".to_owned(),
-            user_id: "buildswarm binhost".to_owned(),
-            keep_generations: 10,
-        }
+        Self { channel: "default".to_owned(), user_id: "buildswarm binhost".to_owned(), keep_generations: 10 }
     }
 }
 
@@ -229,9 +225,7 @@ const PATHS: [&str; 7] = ["state", "config-root", "base", "prefix", "tools", "di
 
 fn relative_to(table: Table, directory: &Path) -> Table {
     let absolute = |value: toml::Value| match value {
-        toml::Value::String(path) => {
-            toml::Value::String(directory.join(path).to_string_lossy().into_owned())
-        }
+        toml::Value::String(path) => toml::Value::String(directory.join(path).to_string_lossy().into_owned()),
         other => other,
     };
     table

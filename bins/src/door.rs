@@ -49,7 +49,10 @@ pub fn serve(config: &Config, listen: &str, log: AccessLog) -> Result<ExitCode> 
         println!("serving {} at http://{address}/", state.binhost().display());
         println!("channel {0}: http://{address}/binhost/{0}", config.publish.channel);
         if std::io::stdout().is_terminal() {
-            println!("set up a client with: build-swarm client setup http://{address}/binhost/{}", config.publish.channel);
+            println!(
+                "set up a client with: build-swarm client setup http://{address}/binhost/{}",
+                config.publish.channel
+            );
         }
         std::io::stdout().flush()?;
         tell_supervisor("READY=1");
@@ -71,10 +74,13 @@ fn report(access: &Access, log: AccessLog) {
     match log {
         AccessLog::Problems if access.problem.is_none() => {}
         AccessLog::Text | AccessLog::Problems => eprintln!("{access}"),
-        AccessLog::Json => eprintln!("{}", serde_json::json!({
-            "peer": access.peer.to_string(), "method": access.method, "path": access.path,
-            "status": access.status, "bytes": access.bytes, "millis": access.millis, "problem": access.problem,
-        })),
+        AccessLog::Json => eprintln!(
+            "{}",
+            serde_json::json!({
+                "peer": access.peer.to_string(), "method": access.method, "path": access.path,
+                "status": access.status, "bytes": access.bytes, "millis": access.millis, "problem": access.problem,
+            })
+        ),
     }
 }
 

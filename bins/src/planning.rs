@@ -41,10 +41,12 @@ pub struct Planned {
 /// If private roots cannot be made here, and what to do about it.
 pub fn machine(config: &Config) -> Result<Machine> {
     let portage = &config.portage;
-    let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| anyhow!("{}: {error}", path.display()));
+    let absolute =
+        |path: &PathBuf| std::path::absolute(path).map_err(|error| anyhow!("{}: {error}", path.display()));
     let directory = |name: &str, path: &PathBuf| {
         let path = absolute(path)?;
-        let error = || anyhow!("{} is not a directory; correct `{name}` of the configuration", path.display());
+        let error =
+            || anyhow!("{} is not a directory; correct `{name}` of the configuration", path.display());
         path.is_dir().then(|| path.clone()).ok_or_else(error)
     };
     let tools = portage.tools.iter().map(|path| directory("portage.tools", path));

@@ -158,8 +158,7 @@ impl Report {
     }
 
     pub(crate) fn state(&mut self, key: BuildKey, package: &Cpv, state: JobState, reason: &Reason) {
-        let seconds =
-            self.building.get(&key).map_or(0.0, |building| building.since.elapsed().as_secs_f64());
+        let seconds = self.building.get(&key).map_or(0.0, |building| building.since.elapsed().as_secs_f64());
         if state != JobState::Running {
             self.building.remove(&key);
         }
@@ -176,7 +175,9 @@ impl Report {
                 "!!! {} {name}: {reason}\n    the whole log: build-swarm logs {name}",
                 self.colors.bad("Failed")
             ),
-            JobState::Blocked => format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason)),
+            JobState::Blocked => {
+                format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason))
+            }
             JobState::Delayed => format!(" *  {name} {}", first_line(reason)),
             JobState::Ready | JobState::Waiting | JobState::Running | JobState::Dropped => return,
         };
@@ -275,9 +276,9 @@ pub fn end_with_the_reader() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // What `println!` panics with; the standard library has no other sign of it.
-        let is_unread = panic.payload_as_str().is_some_and(|text| {
-            text.starts_with("failed printing to std") && text.contains("Broken pipe")
-        });
+        let is_unread = panic
+            .payload_as_str()
+            .is_some_and(|text| text.starts_with("failed printing to std") && text.contains("Broken pipe"));
         if is_unread {
             // As if by SIGPIPE.
             std::process::exit(141);

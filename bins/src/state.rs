@@ -1,6 +1,6 @@
 //! The state directory: what is where in it.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -94,25 +94,72 @@ impl State {
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn work_directory(&self) -> Result<tempfile::TempDir> {
+    pub fn work_directory(&self) -> Result<WorkDirectory> {
         let work = self.work();
         fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
-        self.remove_abandoned();
-        tempfile::Builder::new()
+        // Held while a directory has no lock of its own yet.
+        let registry = File::create(work.join("lock")).with_context(|| work.display().to_string())?;
+        registry.lock().with_context(|| work.display().to_string())?;
+        remove_abandoned(&work);
+        let directory = tempfile::Builder::new()
             .prefix(&format!("{}-", std::process::id()))
             .tempdir_in(&work)
-            .with_context(|| work.display().to_string())
+            .with_context(|| work.display().to_string())?;
+        let path = directory.path().join(LOCK);
+        let lock = File::create(&path).with_context(|| path.display().to_string())?;
+        lock.lock().with_context(|| path.display().to_string())?;
+        Ok(WorkDirectory { directory, _lock: lock })
     }
+}
 
-    /// Removes work directories whose process is gone. One that cannot be removed is left for next time.
-    fn remove_abandoned(&self) {
-        for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name.split_once('-').and_then(|(pid, _)| pid.parse::<u32>().ok());
-            let is_alive = owner.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
-            if !is_alive {
-                let _ = fs::remove_dir_all(entry.path());
-            }
+/// Locked for as long as the process lives that a work directory belongs to.
+const LOCK: &str = "in-use";
+
+/// A directory for one process.
+#[derive(Debug)]
+pub struct WorkDirectory {
+    directory: tempfile::TempDir,
+    _lock: File,
+}
+
+impl WorkDirectory {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// Removes work directories whose process is gone, which is who held the lock. One that cannot be removed is
+/// left for next time.
+fn remove_abandoned(work: &Path) {
+    for entry in fs::read_dir(work).into_iter().flatten().flatten() {
+        if !entry.path().is_dir() {
+            continue;
         }
+        let is_in_use = File::open(entry.path().join(LOCK))
+            .is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        if !is_in_use {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_abandoned_work_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State { directory: dir.path().to_owned() };
+        let mine = state.work_directory().unwrap();
+        let left = dir.path().join("work/1-left");
+        fs::create_dir_all(left.join("deep")).unwrap();
+        let other = state.work_directory().unwrap();
+        assert!(mine.path().is_dir() && other.path().is_dir() && !left.exists());
+        let path = other.path().to_owned();
+        drop(other);
+        assert!(!path.exists());
     }
 }

@@ -241,7 +241,9 @@ impl Loop<'_, '_> {
     }
 
     fn handle(&mut self, event: Event) -> Result<()> {
-        self.scheduler.handle(self.now(), event).map_err(|refusal| anyhow!("the scheduler refused: {refusal}"))
+        self.scheduler
+            .handle(self.now(), event)
+            .map_err(|refusal| anyhow!("the scheduler refused: {refusal}"))
     }
 
     fn run(
@@ -409,7 +411,8 @@ impl Loop<'_, '_> {
     fn save(&mut self) -> Result<()> {
         self.changed.sort_unstable();
         self.changed.dedup();
-        let rows: Vec<JobRow> = self.changed.drain(..).filter_map(|key| self.rows.get(&key).cloned()).collect();
+        let rows: Vec<JobRow> =
+            self.changed.drain(..).filter_map(|key| self.rows.get(&key).cloned()).collect();
         if !rows.is_empty() {
             let run: RunId = self.workshop.run;
             self.workshop.store.update_jobs(run, &rows)?;

@@ -12,7 +12,11 @@ use clap::Parser;
 /// Meant to be started by an init system; it stays in the foreground, says on the notification socket when it
 /// is ready, and ends within ten seconds of SIGTERM.
 #[derive(Debug, Parser)]
-#[command(name = "swarmd", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "swarmd",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   swarmd                               with /etc/swarmd/swarmd.toml
   swarmd --config ./swarmd.toml --check
@@ -20,7 +24,8 @@ Examples:
 Exit status:
   0    ended because it was told to
   1    cannot serve; the reason is on standard error
-  2    the command line is wrong")]
+  2    the command line is wrong"
+)]
 struct Arguments {
     /// Read this configuration file after the system's; may be given more than once
     #[arg(long, value_name = "FILE", env = "BUILDSWARM_CONFIG", value_delimiter = ':')]

@@ -231,8 +231,20 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_its_text() {
         for text in [
-            "", "hello", "a/b", "a/-1", "/x-1", "a/b-1.x", "a/b-1_q2", "a/b-1-r", "a/b c-1", "a/../b-1",
-            "--root=/-1", "a/$(x)-1", "a/b-1\n", "a/b-1.",
+            "",
+            "hello",
+            "a/b",
+            "a/-1",
+            "/x-1",
+            "a/b-1.x",
+            "a/b-1_q2",
+            "a/b-1-r",
+            "a/b c-1",
+            "a/../b-1",
+            "--root=/-1",
+            "a/$(x)-1",
+            "a/b-1\n",
+            "a/b-1.",
         ] {
             let refusal = text.parse::<Cpv>().unwrap_err().to_string();
             assert!(refusal.contains("category/name-version"), "{refusal}");

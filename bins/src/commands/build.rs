@@ -69,7 +69,8 @@ fn print_summary(summary: &Summary, planned: &Planned, json: bool) -> Result<()>
         format!("{} hits", summary.hits),
         format!("{} failed", summary.failed),
     ];
-    let rare = [(summary.blocked, "blocked"), (summary.unneeded, "not needed"), (summary.dropped, "not tried")];
+    let rare =
+        [(summary.blocked, "blocked"), (summary.unneeded, "not needed"), (summary.dropped, "not tried")];
     parts.extend(rare.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     println!("{} in {:.1} s", parts.join(", "), summary.seconds);
     for warning in &planned.resolution.export.warnings {

@@ -63,12 +63,16 @@ fn setup(config: &Config, options: &ClientSetup) -> Result<ExitCode> {
     let record = fingerprint_file(&root, &options.name);
     fs::write(&record, &trust.fingerprint).with_context(|| record.display().to_string())?;
     if options.json {
-        println!("{}", serde_json::json!({
-            "binrepos": file, "keyring": trust.home, "fingerprint": trust.fingerprint, "url": repository.url,
-        }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "binrepos": file, "keyring": trust.home, "fingerprint": trust.fingerprint, "url": repository.url,
+            })
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    let root_option = if root == Path::new("/") { String::new() } else { format!(" --root {}", root.display()) };
+    let root_option =
+        if root == Path::new("/") { String::new() } else { format!(" --root {}", root.display()) };
     println!("{}: wrote section [{}]", file.display(), options.name);
     println!("{}: trusts {}", trust.home.display(), trust.fingerprint);
     println!("install with:  emerge --ask --getbinpkgonly PACKAGE");
@@ -106,7 +110,8 @@ struct Step {
 fn steps(output: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     for line in output.lines() {
-        let Some((kind, rest)) = line.trim_start().strip_prefix('[').and_then(|line| line.split_once(']')) else {
+        let Some((kind, rest)) = line.trim_start().strip_prefix('[').and_then(|line| line.split_once(']'))
+        else {
             continue;
         };
         let is_binary = kind.starts_with("binary");
@@ -148,9 +153,12 @@ fn certify(config: &Config, options: &ClientCertify) -> Result<ExitCode> {
     let binary = found.iter().filter(|step| step.is_binary).count();
     let is_certified = complete && missing.is_empty();
     if options.json {
-        println!("{}", serde_json::json!({
-            "packages": found.len(), "binary": binary, "certified": is_certified, "missing": missing,
-        }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "packages": found.len(), "binary": binary, "certified": is_certified, "missing": missing,
+            })
+        );
     } else {
         let colors = Colors::of(&std::io::stdout());
         let verdict = if is_certified { colors.good("certified") } else { colors.bad("not certified") };

@@ -25,11 +25,14 @@ pub(super) fn run(config: &Config, options: &Diff) -> Result<ExitCode> {
             .iter()
             .map(|difference| serde_json::json!({"text": difference.to_string(), "difference": difference}))
             .collect();
-        println!("{}", serde_json::json!({
-            "before": {"key": first.key, "package": first.package, "payload": first.payload},
-            "after": {"key": second.key, "package": second.package, "payload": second.payload},
-            "differences": found,
-        }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "before": {"key": first.key, "package": first.package, "payload": first.payload},
+                "after": {"key": second.key, "package": second.package, "payload": second.payload},
+                "differences": found,
+            })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     println!("--- {} {}", first.key.short(), first.package);

@@ -36,12 +36,14 @@ pub(super) fn run(config: &Config, options: &Logs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let attempt = attempts(&store, name, 1)?.into_iter().next();
-    let attempt = attempt.ok_or_else(|| {
-        anyhow!("nothing named {name} was built here; `build-swarm logs` lists what was")
-    })?;
+    let attempt = attempt
+        .ok_or_else(|| anyhow!("nothing named {name} was built here; `build-swarm logs` lists what was"))?;
     let log = attempt.log.ok_or_else(|| anyhow!("the log of {} is no longer kept", attempt.package))?;
     let blob = store.open_blob(log.id)?.ok_or_else(|| {
-        anyhow!("the log of {} is missing from the store; `build-swarm store verify` tells more", attempt.package)
+        anyhow!(
+            "the log of {} is missing from the store; `build-swarm store verify` tells more",
+            attempt.package
+        )
     })?;
     let mut decoder = zstd::stream::read::Decoder::new(BufReader::new(blob))?;
     copy(&mut decoder)?;
@@ -76,7 +78,9 @@ fn is_named(package: &Cpv, name: &str) -> bool {
 fn live_log(store: &Store, name: &str) -> Result<Option<String>> {
     for run in store.runs(1)?.into_iter().filter(|run| run.state == RunState::Running) {
         for job in store.jobs(run.id)? {
-            if job.state == "running" && (is_named(&job.package, name) || job.key.to_string().starts_with(name)) {
+            if job.state == "running"
+                && (is_named(&job.package, name) || job.key.to_string().starts_with(name))
+            {
                 return Ok(job.log_path);
             }
         }

@@ -110,12 +110,7 @@ pub(super) fn as_json(planned: &Planned) -> Result<String> {
 
 /// The plan as a tree, every package below the first that needs it.
 pub(super) fn print_tree(planned: &Planned, verbose: bool) {
-    let mut tree = Tree {
-        planned,
-        verbose,
-        colors: Colors::of(&std::io::stdout()),
-        shown: BTreeSet::new(),
-    };
+    let mut tree = Tree { planned, verbose, colors: Colors::of(&std::io::stdout()), shown: BTreeSet::new() };
     let plan = &planned.resolution.plan;
     for index in plan.requested() {
         tree.print(*index);
@@ -133,7 +128,10 @@ pub(super) fn print_tree(planned: &Planned, verbose: bool) {
     for warning in &planned.resolution.export.warnings {
         eprintln!(" *  {}", warning.message);
     }
-    println!("\nTotal: {} packages ({build} to build, {hits} hits{unneeded})", build + hits + count(Fate::Unneeded));
+    println!(
+        "\nTotal: {} packages ({build} to build, {hits} hits{unneeded})",
+        build + hits + count(Fate::Unneeded)
+    );
 }
 
 struct Tree<'a> {
@@ -167,7 +165,8 @@ impl Tree<'_> {
             Fate::Build => colors.notice("build"),
             Fate::Unneeded | Fate::Installed => colors.faint("-    "),
         };
-        let slot = if package.slot.to_string() == "0/0" { String::new() } else { format!(":{}", package.slot) };
+        let slot =
+            if package.slot.to_string() == "0/0" { String::new() } else { format!(":{}", package.slot) };
         let name = format!("{}{slot}::{}", package.package, node.repo);
         let mut line = format!("[{state}] {:indent$}{}", "", colors.name(&name), indent = depth * 2);
         if self.verbose {
@@ -183,11 +182,8 @@ impl Tree<'_> {
 /// `USE="on -off" VARIABLE="value"`, as emerge shows them.
 fn flags(node: &Node, colors: Colors) -> String {
     let is_on = |flag: &str| node.use_flags.iter().any(|on| on == flag);
-    let expanded: Vec<String> = node
-        .use_expand
-        .keys()
-        .map(|variable| format!("{}_", variable.to_lowercase()))
-        .collect();
+    let expanded: Vec<String> =
+        node.use_expand.keys().map(|variable| format!("{}_", variable.to_lowercase())).collect();
     let own: Vec<String> = node
         .declared_use
         .iter()

@@ -97,9 +97,18 @@ pub(super) fn publish(
             source: signed.source,
         });
     }
+    for artifact in artifacts.values().filter(|artifact| is_bindist_restricted(artifact)) {
+        eprintln!(" *  {} may not be passed on to others (RESTRICT=bindist)", artifact.package);
+    }
     let publication = Publication { index, packages, now: now() };
     let published = binhost.publish(&channel, publication, Some(&mut session))?;
     settle(config, state, store, &binhost, &channel, &published, &artifacts)
+}
+
+/// PMS 7.3.6: such a package is for the machines of whoever built it.
+fn is_bindist_restricted(artifact: &Artifact) -> bool {
+    let restricted = artifact.metadata.get("RESTRICT").map_or("", String::as_str);
+    restricted.split_whitespace().any(|word| word == "bindist")
 }
 
 /// Tells the store what the channel needs now, so that it is kept, and lets go of old generations.
@@ -158,8 +167,7 @@ fn artifacts_of_run(store: &Store, run: Option<u32>) -> Result<BTreeMap<Cpv, Art
             missing.join(", ")
         );
     }
-    let keys: Vec<BuildKey> =
-        jobs.iter().filter(|job| job.state != "unneeded").map(|job| job.key).collect();
+    let keys: Vec<BuildKey> = jobs.iter().filter(|job| job.state != "unneeded").map(|job| job.key).collect();
     let found = store.artifacts(&keys)?;
     let mut artifacts = BTreeMap::new();
     for key in keys {
@@ -281,7 +289,10 @@ fn list(binhost: &Binhost, channel: &ChannelName, json: bool) -> Result<ExitCode
     let current = binhost.current(channel)?.map(|generation| generation.number);
     let generations = binhost.generations(channel)?;
     if json {
-        println!("{}", serde_json::json!({"channel": channel.as_str(), "current": current, "generations": generations}));
+        println!(
+            "{}",
+            serde_json::json!({"channel": channel.as_str(), "current": current, "generations": generations})
+        );
         return Ok(ExitCode::SUCCESS);
     }
     if generations.is_empty() {

@@ -76,8 +76,12 @@ fn since(at: UnixSeconds) -> String {
 fn print(run: &RunRow, jobs: &[JobRow], verbose: bool) {
     let colors = Colors::of(&std::io::stdout());
     let state = match &run.state {
-        RunState::Running => colors.notice(&format!("running for {} (process {})", since(run.started), run.pid)),
-        RunState::Interrupted => colors.bad("interrupted: its process is gone; the same command goes on with it"),
+        RunState::Running => {
+            colors.notice(&format!("running for {} (process {})", since(run.started), run.pid))
+        }
+        RunState::Interrupted => {
+            colors.bad("interrupted: its process is gone; the same command goes on with it")
+        }
         RunState::Finished { at, .. } => {
             let took = Duration::from_secs(at.0.saturating_sub(run.started.0));
             format!("finished {} ago, took {}", since(*at), clock(took))

@@ -39,7 +39,9 @@ pub(super) fn key_beginning_with(store: &Store, beginning: &str) -> Result<Build
         return Ok(key);
     }
     if beginning.len() < 4 || !beginning.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        bail!("{beginning:?} is not a package (category/name) nor the beginning of a key (4 or more hexadecimal digits)");
+        bail!(
+            "{beginning:?} is not a package (category/name) nor the beginning of a key (4 or more hexadecimal digits)"
+        );
     }
     let mut found = Vec::new();
     for artifact in store.all_artifacts() {
@@ -118,7 +120,9 @@ fn verify(store: &Store, json: bool) -> Result<ExitCode> {
     } else {
         println!("{} blobs read, {}", report.checked, bytes(report.bytes));
         let problems = [("damaged", &report.damaged), ("missing", &report.missing)];
-        for (what, blob) in problems.iter().flat_map(|(what, blobs)| blobs.iter().map(move |blob| (what, blob))) {
+        for (what, blob) in
+            problems.iter().flat_map(|(what, blobs)| blobs.iter().map(move |blob| (what, blob)))
+        {
             println!("{what}: {} ({})", blob.id, bytes(blob.size));
         }
         for (path, reason) in &report.unreadable {
@@ -140,11 +144,14 @@ fn collect(store: &Store, dry_run: bool, keep_days: u32, json: bool) -> Result<E
             .iter()
             .map(|(reason, tally)| (reason.to_string(), tally.bytes.into()))
             .collect();
-        println!("{}", serde_json::json!({
-            "dry_run": dry_run, "freed_bytes": report.freed_bytes, "blobs": report.blobs.count,
-            "orphans": report.orphans.count, "quarantined": report.quarantined.count,
-            "temporary": report.temporary.count, "kept_bytes": kept,
-        }));
+        println!(
+            "{}",
+            serde_json::json!({
+                "dry_run": dry_run, "freed_bytes": report.freed_bytes, "blobs": report.blobs.count,
+                "orphans": report.orphans.count, "quarantined": report.quarantined.count,
+                "temporary": report.temporary.count, "kept_bytes": kept,
+            })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let (verb, would) = if dry_run { ("would free", "would be ") } else { ("freed", "") };

@@ -26,8 +26,7 @@ pub(super) fn run(config: &Config, options: &Why) -> Result<ExitCode> {
     let state = State::of(config)?;
     let store = existing_store(&state)?;
     let work = state.work_directory()?;
-    let planned =
-        planning::plan(config, &state, store.as_ref(), &options.request.to_portage(), work.path())?;
+    let planned = planning::plan(config, &state, store.as_ref(), &options.request.to_portage(), work.path())?;
     let requested: BTreeSet<PackageIndex> = planned.resolution.plan.requested().iter().copied().collect();
     let mut answers = Vec::new();
     for (index, _) in planned.resolution.keyed() {
@@ -47,7 +46,8 @@ pub(super) fn run(config: &Config, options: &Why) -> Result<ExitCode> {
 /// The specification behind an artifact.
 pub(super) fn spec_of(store: &Store, artifact: &Artifact) -> Result<BuildSpec> {
     let bytes = store.read_blob(artifact.preimage.id, PREIMAGE_MAX)?;
-    BuildSpec::decode(&bytes).with_context(|| format!("the preimage of {} ({})", artifact.key, artifact.package))
+    BuildSpec::decode(&bytes)
+        .with_context(|| format!("the preimage of {} ({})", artifact.key, artifact.package))
 }
 
 #[derive(serde::Serialize)]

@@ -324,10 +324,20 @@ def toolchain(path):
     if portage:
         tools["portage"] = {
             "path": os.path.dirname(portage.__file__),
-            "sha256": None,
+            # Not only the version: people patch it, and its shell code runs in every build.
+            "sha256": probe("portage files", lambda: sha256_tree(os.path.dirname(portage.__file__))),
             "version": probe("portage.VERSION", lambda: str(portage.VERSION)),
         }
     return tools
+
+
+def sha256_tree(directory):
+    """Digest of every source file below a directory: name and content."""
+    digest = hashlib.sha256()
+    for file in walk_files(directory):
+        if not file.endswith((".pyc", ".pyo")):
+            digest.update(f"{os.path.relpath(file, directory)} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def installed_packages(prefix, path):
@@ -365,8 +375,8 @@ def build_root():
     """Identity of everything a build can see without declaring it."""
     prefix = host_prefix().rstrip("/")
     path = search_path(prefix)
-    files = [prefix + "/etc/locale.gen", prefix + "/etc/ld.so.conf"]
-    for directory in ("/etc/env.d", "/etc/ld.so.conf.d"):
+    files = [prefix + f"/etc/{name}" for name in ("locale.gen", "ld.so.conf", "localtime", "gentoo-release")]
+    for directory in ("/etc/env.d", "/etc/ld.so.conf.d", "/etc/python-exec", "/etc/eselect"):
         files += walk_files(prefix + directory)
     return {
         "packages": installed_packages(prefix, path),

@@ -132,11 +132,7 @@ impl Build<'_> {
     ///
     /// # Errors
     /// A [`Failure`].
-    pub fn run(
-        &self,
-        cancel: &Cancellation,
-        log: &mut dyn FnMut(LogEvent<'_>),
-    ) -> Result<Built, Failure> {
+    pub fn run(&self, cancel: &Cancellation, log: &mut dyn FnMut(LogEvent<'_>)) -> Result<Built, Failure> {
         let out = self.work.join("out");
         fs::create_dir_all(out.join("packages")).map_err(io_failure(&out))?;
         log(LogEvent::Phase(Phase::Root));
@@ -189,7 +185,11 @@ impl Build<'_> {
         self.machine.set_environment(command, self.configuration.repositories());
         command
             .env("FEATURES", format!("{} -distlocks buildpkg", self.machine.features()))
-            .env("MAKEOPTS", format!("-j{}", self.jobs))
+            .env("MAKEOPTS", format!("-j{}", self.jobs.min(self.wanted_jobs())))
+            // These are no part of a key, so they must be no part of a build either.
+            .env("MAKEFLAGS", "")
+            .env("GNUMAKEFLAGS", "")
+            .env("NINJAOPTS", "")
             .stdin(std::process::Stdio::null());
         if self.ccache.is_some() {
             command.env("CCACHE_DIR", "/var/cache/ccache");
@@ -202,12 +202,27 @@ impl Build<'_> {
         }
     }
 
+    /// What the configuration allows this package: `MAKEOPTS="-j1"` in package.env is how people get along with
+    /// builds that fail when parallel.
+    fn wanted_jobs(&self) -> usize {
+        let options = self.node.environment.get("MAKEOPTS").map_or("", String::as_str);
+        let mut words = options.split_whitespace();
+        while let Some(word) = words.next() {
+            let value = match word.strip_prefix("-j").or_else(|| word.strip_prefix("--jobs=")) {
+                Some("") => words.next(),
+                value => value,
+            };
+            if let Some(jobs) = value.and_then(|value| value.parse::<usize>().ok()) {
+                return jobs.max(1);
+            }
+        }
+        usize::MAX
+    }
+
     fn failure(&self, ended: Ended, step: &str, log: &log::Reader) -> Failure {
         let tail = log.tail();
         match ended {
-            Ended::Cancelled => {
-                Failure { class: FailureClass::Killed, message: "cancelled".to_owned() }
-            }
+            Ended::Cancelled => Failure { class: FailureClass::Killed, message: "cancelled".to_owned() },
             Ended::TooLong(what) => {
                 Failure { class: FailureClass::Timeout, message: format!("{what}\n{tail}") }
             }
@@ -233,8 +248,7 @@ impl Build<'_> {
             .map_err(|message| Failure::package(Phase::Package, message))?;
         let file = self.work.join("package.gpkg.tar");
         let mut writer = io::BufWriter::new(fs::File::create(&file).map_err(io_failure(&file))?);
-        let options =
-            RepackOptions { build_id: 1, build_time: self.build_time, limits: Limits::STANDARD };
+        let options = RepackOptions { build_id: 1, build_time: self.build_time, limits: Limits::STANDARD };
         let repacked = crate::gpkg::repack(&source, &mut writer, &options)
             .map_err(|error| Failure::package(Phase::Package, error.to_string()))?;
         io::Write::flush(&mut writer).map_err(io_failure(&file))?;

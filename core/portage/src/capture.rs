@@ -31,7 +31,9 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// There is no configuration.
-    #[error("{path} does not exist; on a machine that is not Gentoo, name a configuration with --config-root")]
+    #[error(
+        "{path} does not exist; on a machine that is not Gentoo, name a configuration with --config-root"
+    )]
     NoConfiguration {
         /// Where it was looked for.
         path: PathBuf,
@@ -102,12 +104,14 @@ impl Configuration {
         for entry in fs::read_dir(&source).map_err(at(&source))? {
             let entry = entry.map_err(at(&source))?;
             if !NOT_OF_BUILDS.iter().any(|name| entry.file_name() == **name) {
-                copy(&entry.path(), &into.join(entry.file_name()), &mut budget).map_err(|error| match error {
-                    CopyError::Budget => {
-                        CaptureError::TooLarge { path: source.clone(), limit: MAX_CONFIGURATION }
-                    }
-                    CopyError::Io(error) => error,
-                })?;
+                copy(&entry.path(), &into.join(entry.file_name()), &mut budget).map_err(
+                    |error| match error {
+                        CopyError::Budget => {
+                            CaptureError::TooLarge { path: source.clone(), limit: MAX_CONFIGURATION }
+                        }
+                        CopyError::Io(error) => error,
+                    },
+                )?;
             }
         }
         let mut places: Vec<PathBuf> = repositories.iter().map(|repo| repo.location.clone()).collect();
@@ -200,7 +204,8 @@ fn copy(from: &Path, to: &Path, budget: &mut u64) -> Result<(), CopyError> {
 }
 
 /// What of a repository all its packages share: path below it.
-const SHARED: [&str; 5] = ["eclass", "metadata/install-qa-check.d", "metadata/layout.conf", "profiles", "Manifest"];
+const SHARED: [&str; 5] =
+    ["eclass", "metadata/install-qa-check.d", "metadata/layout.conf", "profiles", "Manifest"];
 
 /// What tells whether the shared part of any repository changed: names, sizes and times of its files.
 fn stamp(repositories: &Repositories) -> Result<Digest, CaptureError> {

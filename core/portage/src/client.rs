@@ -36,7 +36,9 @@ pub enum ClientError {
         url: String,
     },
     /// `binrepos.conf` is a file, into which we do not write.
-    #[error("{path} is a file; make it a directory (move it to {path}/local.conf) so that others can add to it")]
+    #[error(
+        "{path} is a file; make it a directory (move it to {path}/local.conf) so that others can add to it"
+    )]
     NotADirectory {
         /// The file.
         path: PathBuf,
@@ -179,11 +181,12 @@ fn local_binhosts(directory: &Path) -> Result<Vec<PathBuf>, ClientError> {
     let mut places = Vec::new();
     for entry in entries {
         let path = entry.map_err(at(directory))?.path();
-        if !path.extension().is_some_and(|extension| extension == "conf") {
+        if path.extension().is_none_or(|extension| extension != "conf") {
             continue;
         }
         let text = fs::read_to_string(&path).map_err(at(&path))?;
-        let urls = text.lines().filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim() == "sync-uri");
+        let urls =
+            text.lines().filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim() == "sync-uri");
         for place in urls.filter_map(|(_, url)| url.trim().strip_prefix("file://")).map(Path::new) {
             // A channel of ours leads to a pool beside all channels.
             let binhost = place.ancestors().nth(3).filter(|above| above.join("pool").is_dir());

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::environment;
 use crate::export::{BuildRoot, Ebuild, Generator, Node};
 use crate::machine::Machine;
+use crate::root::Rights;
 
 /// Why the inputs of a build are not known.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,15 @@ pub enum InputsError {
         distfile: String,
         /// The ebuild.
         ebuild: PathBuf,
+    },
+    /// Nothing says what the base holds.
+    #[error(
+        "{base} has no package database (Portage's, dpkg's or RPM's) that says what it holds, so builds in it \
+         cannot be told from builds in another; use an unpacked stage3 as --base"
+    )]
+    UnknownBase {
+        /// The base.
+        base: PathBuf,
     },
     /// A package whose build has inputs that nobody can know beforehand.
     #[error(
@@ -98,9 +108,17 @@ impl<'a> Recipes<'a> {
         machine: &'a Machine,
         places: &'a [PathBuf],
         build_root: &BuildRoot,
+        provided: &[String],
         generator: &Generator,
     ) -> Result<Self, InputsError> {
+        if build_root.packages.is_empty() && provided.is_empty() {
+            return Err(InputsError::UnknownBase { base: machine.base.clone() });
+        }
         let mut toolchain = toolchain(build_root, generator);
+        if machine.rights == Rights::UserNamespace {
+            // Changes of owner fail there, and not every package minds.
+            toolchain.insert("users".to_owned(), "one".to_owned());
+        }
         if !machine.tools.is_empty() {
             toolchain.insert("tools".to_owned(), tools_identity(&machine.tools)?.to_string());
         }
@@ -110,7 +128,7 @@ impl<'a> Recipes<'a> {
             places,
             files: BTreeMap::new(),
             toolchain,
-            build_root: identity(build_root),
+            build_root: identity(build_root, provided),
         })
     }
 
@@ -218,7 +236,11 @@ impl<'a> Recipes<'a> {
             paths.iter().map(|path| Ok((file_name(path), self.digest(path)?.blake3))).collect()
         };
         let qa_checks = named(&ebuild.qa_checks)?;
-        let saved_config = named(&ebuild.savedconfig)?;
+        let mut saved_config = BTreeMap::new();
+        for path in &ebuild.savedconfig {
+            let below = path.strip_prefix("/etc/portage/savedconfig").unwrap_or(path);
+            saved_config.insert(below.to_string_lossy().into_owned(), self.digest(path)?.blake3);
+        }
         let files = match &ebuild.filesdir {
             Some(directory) => self.tree(directory)?,
             None => BTreeMap::new(),
@@ -328,14 +350,15 @@ fn toolchain(build_root: &BuildRoot, generator: &Generator) -> BTreeMap<String, 
             Some((role.clone(), format!("{version} sha256:{digest}")))
         })
         .collect();
-    tools.insert("portage".to_owned(), generator.portage.clone());
+    tools.entry("portage".to_owned()).or_insert_with(|| generator.portage.clone());
     tools
 }
 
 /// What stands in the build root beside the tools named one by one.
-fn identity(build_root: &BuildRoot) -> Digest {
+fn identity(build_root: &BuildRoot, provided: &[String]) -> Digest {
     let mut encoder = Encoder::new();
     encoder.set(1, &build_root.packages);
     encoder.map(2, &build_root.environment_files);
+    encoder.set(3, provided);
     Digest::derive("buildswarm 2026-11-21 build root", &encoder.finish())
 }

@@ -25,6 +25,7 @@ pub struct Machine {
 
 /// Portage's user; only Gentoo has it from the start (`acct-user/portage`).
 const PORTAGE_USER: &str = "portage:x:250:250:portage:/var/tmp/portage:/bin/false\n";
+const SHADOW: &str = "root:*:::::::\nportage:!:::::::\n";
 const PORTAGE_GROUP: &str = "portage:x:250:portage\n";
 
 /// Where DISTDIR is in every private root.
@@ -51,6 +52,14 @@ impl Machine {
                 fs::write(&copy, text + line)
                     .map_err(|source| RootError::Io { path: copy.clone(), source })?;
                 root = root.with_file(&copy, &path);
+            }
+        }
+        for (name, text) in [("shadow", SHADOW), ("gshadow", "root:::\n")] {
+            // Passwords of the machine are nothing to a build, which may run as root.
+            if self.base.join("etc").join(name).exists() {
+                let copy = work.join(name);
+                fs::write(&copy, text).map_err(|source| RootError::Io { path: copy.clone(), source })?;
+                root = root.with_file(&copy, &Path::new("/etc").join(name));
             }
         }
         for prefix in self.portage.iter().chain(&self.tools) {

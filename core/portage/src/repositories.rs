@@ -79,8 +79,11 @@ impl Repositories {
         read_into(&base.join("usr/share/portage/config/repos.conf"), &mut sections)?;
         let mut own = BTreeMap::new();
         read_into(&config_root.join("etc/portage/repos.conf"), &mut own)?;
-        let placed: BTreeSet<String> =
-            own.iter().filter(|(_, settings)| settings.contains_key("location")).map(|(name, _)| name.clone()).collect();
+        let placed: BTreeSet<String> = own
+            .iter()
+            .filter(|(_, settings)| settings.contains_key("location"))
+            .map(|(name, _)| name.clone())
+            .collect();
         for (name, settings) in own {
             sections.entry(name).or_insert_with(BTreeMap::new).extend(settings);
         }
@@ -119,7 +122,8 @@ impl Repositories {
         };
         let repositories = self.list.iter().map(|repository| {
             let location = repository.location.display();
-            section(&repository.name, &repository.settings) + &format!("location = {location}\nauto-sync = no\n")
+            section(&repository.name, &repository.settings)
+                + &format!("location = {location}\nauto-sync = no\n")
         });
         section("DEFAULT", &self.defaults) + &repositories.collect::<String>()
     }
@@ -198,7 +202,11 @@ mod tests {
         );
         write(root, "etc/portage/repos.conf/a", &format!("[gentoo]\nlocation = {}\n", tree.display()));
         write(root, "etc/portage/repos.conf/b~", "nonsense");
-        write(root, "etc/portage/repos.conf/c", "# note\n[gentoo]\nmasters = a\n  b\npriority=3\n[off]\nx = 1\n");
+        write(
+            root,
+            "etc/portage/repos.conf/c",
+            "# note\n[gentoo]\nmasters = a\n  b\npriority=3\n[off]\nx = 1\n",
+        );
         let repositories = Repositories::read(root, root).unwrap();
         assert_eq!(
             repositories.as_configuration(),

@@ -61,7 +61,9 @@ pub enum ResolveError {
         source: serde_json::Error,
     },
     /// A part of Portage is not where it was.
-    #[error("Portage {portage} cannot be read ({probe}: {reason}), so its plan may lack something; report this")]
+    #[error(
+        "Portage {portage} cannot be read ({probe}: {reason}), so its plan may lack something; report this"
+    )]
     Probe {
         /// Version of Portage.
         portage: String,
@@ -257,7 +259,8 @@ pub fn recipes<'a>(
         return Err(ResolveError::Answer { portage: export.generator.portage.clone(), source });
     };
     let (directory, places) = (configuration.directory(), configuration.places());
-    Ok(Recipes::new(directory, machine, places, build_root, &export.generator)?)
+    let provided = export.settings.as_ref().map_or(&[][..], |settings| &settings.package_provided);
+    Ok(Recipes::new(directory, machine, places, build_root, provided, &export.generator)?)
 }
 
 /// Computes the keys of an exported plan, reading every file behind it with `recipes`.
@@ -270,6 +273,9 @@ pub fn keyed(export: Export, recipes: &mut Recipes<'_>) -> Result<Resolution, Re
     let keyed = keys::exact(&plan, &requirements, |index| recipes.inputs(&export.nodes[index.get()]))?;
     Ok(Resolution { export, plan, requirements, keyed })
 }
+
+/// Warnings of the exporter that mean an input it could not read.
+const LOST: [&str; 2] = ["ebuild_missing", "eclass_missing"];
 
 /// The graph of an exported plan; positions are those of `export.nodes`.
 ///
@@ -284,13 +290,38 @@ pub fn graph(export: &Export) -> Result<Plan, ResolveError> {
         .map(|(position, node)| (node.id.as_str(), PackageIndex::new(position)))
         .collect();
     let packages = export.nodes.iter().map(package).collect::<Result<Vec<_>, _>>()?;
-    let edges = export.edges.iter().filter_map(|edge| plan_edge(edge, &positions)).collect();
+    let unreadable = |what: String| {
+        let source = serde::de::Error::custom(what);
+        ResolveError::Answer { portage: export.generator.portage.clone(), source }
+    };
+    let position = |id: &str| {
+        positions.get(id).copied().ok_or_else(|| unreadable(format!("it names {id}, which it does not hold")))
+    };
+    // A dependency left out would be a wrong key, so whatever is not understood is an error.
+    let edges = export
+        .edges
+        .iter()
+        .map(|edge| {
+            let classes =
+                classes(edge).map_err(|name| unreadable(format!("it has dependencies of class {name}")))?;
+            Ok(plan::Edge {
+                from: position(&edge.from)?,
+                to: position(&edge.to)?,
+                classes,
+                binds_slot: edge.atoms.iter().any(|atom| atom.slot_operator.as_deref() == Some("=")),
+                satisfied: edge.satisfied_by_installed,
+            })
+        })
+        .collect::<Result<Vec<_>, ResolveError>>()?;
+    if let Some(lost) = export.warnings.iter().find(|warning| LOST.contains(&warning.kind.as_str())) {
+        return Err(unreadable(lost.message.clone()));
+    }
     let requested: Vec<PackageIndex> = export
         .arguments
         .iter()
         .flat_map(|argument| &argument.nodes)
-        .filter_map(|node| positions.get(node.as_str()).copied())
-        .collect();
+        .map(|node| position(node))
+        .collect::<Result<_, _>>()?;
     Ok(Plan::new(packages, edges, requested)?)
 }
 
@@ -312,17 +343,9 @@ fn package(node: &Node) -> Result<PlanPackage, ResolveError> {
     })
 }
 
-fn plan_edge(edge: &Edge, positions: &BTreeMap<&str, PackageIndex>) -> Option<plan::Edge> {
-    let classes = edge
-        .classes
-        .iter()
-        .filter_map(|name| DependencyClasses::from_name(name))
-        .fold(DependencyClasses::default(), DependencyClasses::union);
-    Some(plan::Edge {
-        from: *positions.get(edge.from.as_str())?,
-        to: *positions.get(edge.to.as_str())?,
-        classes,
-        binds_slot: edge.atoms.iter().any(|atom| atom.slot_operator.as_deref() == Some("=")),
-        satisfied: edge.satisfied_by_installed,
+/// The classes of an edge, or the name of one that is not known.
+fn classes(edge: &Edge) -> Result<DependencyClasses, &str> {
+    edge.classes.iter().try_fold(DependencyClasses::default(), |classes, name| {
+        DependencyClasses::from_name(name).map(|class| classes.union(class)).ok_or(name.as_str())
     })
 }

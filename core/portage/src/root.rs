@@ -24,16 +24,31 @@ const ENTER: &str = include_str!("root/enter.sh");
 
 /// Top-level directories of the base that are shown. The rest (`/home`, `/root`, `/mnt`, …) belong to people
 /// and machines, not to builds, and are empty in a private root.
-const SHOWN: [&str; 9] = ["bin", "etc", "lib", "lib32", "lib64", "libx32", "opt", "sbin", "usr"];
-/// The same below `/var`, where a base keeps its package databases.
-const SHOWN_IN_VAR: [&str; 2] = ["db", "lib"];
+const SHOWN: [&str; 8] = ["bin", "etc", "lib", "lib32", "lib64", "libx32", "sbin", "usr"];
+/// Shown if the base's package database is Portage's, which then knows what is there.
+const SHOWN_IF_GENTOO: &str = "opt";
+/// The same below `/var`: package databases, and nothing that services of the machine keep there.
+const SHOWN_IN_VAR: [&str; 6] = ["db", "lib/dpkg", "lib/gentoo", "lib/portage", "lib/rpm", "lib/rpm-state"];
+/// Directories of what is shown that are empty in a private root: secrets of the machine, and what no package
+/// database knows of.
+const HIDDEN: [&str; 8] = [
+    "/etc/NetworkManager",
+    "/etc/letsencrypt",
+    "/etc/openvpn",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/wireguard",
+    "/usr/local",
+    "/etc/swarmd",
+];
 /// Directories every root has, with their modes.
-const SKELETON: [(&str, &str); 18] = [
+const SKELETON: [(&str, &str); 20] = [
     ("/boot", "755"),
     ("/dev", "755"),
     ("/home", "755"),
     ("/media", "755"),
     ("/mnt", "755"),
+    ("/opt", "755"),
     ("/proc", "555"),
     ("/root", "700"),
     ("/run", "755"),
@@ -43,6 +58,7 @@ const SKELETON: [(&str, &str); 18] = [
     ("/var", "755"),
     ("/var/cache", "755"),
     ("/var/empty", "755"),
+    ("/var/lib", "755"),
     ("/var/log", "755"),
     ("/var/spool", "755"),
     ("/var/tmp", "1777"),
@@ -226,11 +242,15 @@ impl PrivateRoot {
     }
 
     fn describe_base(&self, words: &mut Words) -> Result<(), RootError> {
-        for name in SHOWN {
+        let is_gentoo = self.base.join("var/db/pkg").is_dir();
+        for name in SHOWN.into_iter().chain(is_gentoo.then_some(SHOWN_IF_GENTOO)) {
             self.describe_entry(Path::new(name), words)?;
         }
         for name in SHOWN_IN_VAR {
             self.describe_entry(&Path::new("var").join(name), words)?;
+        }
+        for path in HIDDEN.iter().filter(|path| self.base.join(&path[1..]).is_dir()) {
+            words.push(["hide", path]);
         }
         Ok(())
     }

@@ -99,11 +99,7 @@ pub(super) fn run_time_closure(plan: &Plan, of: impl Iterator<Item = PackageInde
 }
 
 /// Marks what can be reached from `from` by edges that count at run time, `from` included, and returns it.
-fn reach(
-    plan: &Plan,
-    from: impl Iterator<Item = PackageIndex>,
-    seen: &mut [bool],
-) -> Vec<PackageIndex> {
+fn reach(plan: &Plan, from: impl Iterator<Item = PackageIndex>, seen: &mut [bool]) -> Vec<PackageIndex> {
     let mut found = Vec::new();
     let mut pending: Vec<_> = from.collect();
     while let Some(index) = pending.pop() {
@@ -145,8 +141,7 @@ fn needs_of(plan: &Plan, index: PackageIndex, seen: &mut [bool]) -> Vec<Need> {
 
 pub(super) fn requirements(plan: &Plan) -> Result<Requirements, PlanError> {
     let mut seen = vec![false; plan.packages().len()];
-    let mut needs: Vec<Vec<Need>> =
-        plan.indices().map(|index| needs_of(plan, index, &mut seen)).collect();
+    let mut needs: Vec<Vec<Need>> = plan.indices().map(|index| needs_of(plan, index, &mut seen)).collect();
     let (component, _) = components(&needs);
     for (index, needs) in needs.iter_mut().enumerate() {
         needs.retain(|need| need.hard || component[need.package.get()] != component[index]);

@@ -60,11 +60,8 @@ fn a_slot_binding_needs_its_target_whatever_the_class() {
 fn a_run_time_cycle_is_cut_where_only_it_reaches_the_build() {
     // a is built and runs with b; b runs with c; c is built with a.
     let both = Classes::DEPEND.union(Classes::RDEPEND);
-    let plan = plan(
-        &["a", "b", "c"],
-        &[(0, 1, both), (1, 2, Classes::RDEPEND), (2, 0, Classes::DEPEND)],
-        &[0],
-    );
+    let plan =
+        plan(&["a", "b", "c"], &[(0, 1, both), (1, 2, Classes::RDEPEND), (2, 0, Classes::DEPEND)], &[0]);
     assert_eq!(needs(&plan, 0), [1]);
     assert_eq!(needs(&plan, 2), [0, 1]);
 }

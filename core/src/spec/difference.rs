@@ -9,6 +9,10 @@ use crate::{BuildKey, Digest};
 /// One input that differs, from an earlier specification to a later one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "input", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a handful exist at a time, and boxes would be in everybody's way"
+)]
 #[non_exhaustive]
 pub enum Difference {
     /// A USE flag was switched on or off.
@@ -175,7 +179,8 @@ impl Collector {
 
     fn distfiles(&mut self, a: &BTreeMap<String, Distfile>, b: &BTreeMap<String, Distfile>) {
         let text = |file: &Distfile| {
-            let hashes = file.hashes.iter().map(|(name, hex)| format!(" {name} {}", hex.get(..12).unwrap_or(hex)));
+            let hashes =
+                file.hashes.iter().map(|(name, hex)| format!(" {name} {}", hex.get(..12).unwrap_or(hex)));
             format!("{} bytes{}", file.size, hashes.collect::<String>())
         };
         let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();

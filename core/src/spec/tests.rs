@@ -262,7 +262,13 @@ fn differences_read_as_a_person_would_say_them() {
     let version = |version: &str, slot: &str, seed| {
         let key = BuildKey::from_digest(digest(seed));
         let (version, slot) = (version.to_owned(), slot.to_owned());
-        Some(DependencyVersion { version, slot, key: Some(key), identity: digest(seed), classes: vec!["DEPEND"] })
+        Some(DependencyVersion {
+            version,
+            slot,
+            key: Some(key),
+            identity: digest(seed),
+            classes: vec!["DEPEND"],
+        })
     };
     let in_root = |seed| {
         let (version, slot) = ("1.18".to_owned(), "0/0".to_owned());

@@ -141,7 +141,8 @@ impl Reader {
     /// The last lines before the failure, under the one line that says what the ebuild said of it.
     pub(super) fn tail(&self) -> String {
         let said = self.error.iter().skip(1).map(|line| line.trim_start_matches([' ', '*']));
-        let said = said.take_while(|line| !line.starts_with("Call stack") && !line.starts_with("If you need"));
+        let said =
+            said.take_while(|line| !line.starts_with("Call stack") && !line.starts_with("If you need"));
         let said = said.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
         let title = if said.is_empty() { "the last lines of its log:".to_owned() } else { said };
         let lines = self.tail.iter().chain(self.error.first()).map(String::as_str);
@@ -238,7 +239,10 @@ mod tests {
     fn the_tail_is_what_came_before_the_failure_under_what_the_ebuild_said() {
         let failure = " * ERROR: a/b-1::r failed (compile phase):\n *   emake failed\n * \n * Call stack:\n";
         let (reader, ..) = read(&["x.c:3: error: no\n", failure, &"after\n".repeat(40), failure], 1000);
-        assert_eq!(reader.tail(), "emake failed\nx.c:3: error: no\n * ERROR: a/b-1::r failed (compile phase):");
+        assert_eq!(
+            reader.tail(),
+            "emake failed\nx.c:3: error: no\n * ERROR: a/b-1::r failed (compile phase):"
+        );
         let (reader, ..) = read(&["silence\n"], 1000);
         assert_eq!(reader.tail(), "the last lines of its log:\nsilence");
     }

@@ -48,12 +48,15 @@ pub(super) fn lay_out(packages: &[DependencyPackage], directory: &Path) -> Resul
         for (key, value) in &package.metadata {
             index += &format!("{key}: {value}\n");
         }
-        index += &format!("PATH: {path}\nSIZE: {}\nMTIME: {}\nREPO: {}\n\n", meta.size(), meta.mtime(), package.repository);
+        index += &format!(
+            "PATH: {path}\nSIZE: {}\nMTIME: {}\nREPO: {}\n\n",
+            meta.size(),
+            meta.mtime(),
+            package.repository
+        );
     }
     let path = directory.join("Packages");
-    fs::File::create(&path)
-        .and_then(|mut file| file.write_all(index.as_bytes()))
-        .map_err(io_failure(&path))
+    fs::File::create(&path).and_then(|mut file| file.write_all(index.as_bytes())).map_err(io_failure(&path))
 }
 
 /// The one package file below a directory.

@@ -106,10 +106,7 @@ fn follow(
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(wait.subsec_nanos()),
         };
-        let mut fds = [
-            PollFd::new(&*reader, PollFlags::IN),
-            PollFd::new(&*cancel.reader, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&*reader, PollFlags::IN), PollFd::new(&*cancel.reader, PollFlags::IN)];
         match poll(&mut fds, Some(&wait)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -19,7 +19,7 @@ impl Sonames {
     #[must_use]
     pub fn of_base(base: &Path) -> Self {
         let mut names = BTreeSet::new();
-        for top in ["lib", "lib32", "lib64", "usr/lib", "usr/lib32", "usr/lib64", "usr/local/lib"] {
+        for top in ["lib", "lib32", "lib64", "usr/lib", "usr/lib32", "usr/lib64"] {
             let directory = base.join(top);
             collect(&directory, &mut names);
             // Debian keeps each architecture's libraries one level down, as GCC keeps its own.

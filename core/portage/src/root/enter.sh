@@ -14,6 +14,7 @@
 #   link TARGET PATH       make a symbolic link
 #   overlay PATH LOWER     let PATH show LOWER (directories joined by ':'), changes going to the scratch
 #   file SOURCE PATH       copy a file into an overlay before it is mounted
+#   hide PATH              empty a directory of an overlay
 #   ro|rw SOURCE PATH      show a file or directory of the outside
 set -euo pipefail
 shopt -s nullglob
@@ -65,6 +66,10 @@ while IFS= read -r -d '' operation; do
       chmod --reference="${lower##*:}" "$upper"
       mount -t overlay overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$scratch/overlay$path$userns" \
         "$root$path" || fail "cannot mount an overlay of $lower on $path"
+      ;;
+    hide)
+      IFS= read -r -d '' path
+      mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$root$path" || fail "cannot hide $path"
       ;;
     ro|rw)
       IFS= read -r -d '' source; IFS= read -r -d '' path

@@ -16,7 +16,9 @@ pub enum Rights {
 #[non_exhaustive]
 pub enum RightsError {
     /// A program that every Gentoo and Debian has is missing.
-    #[error("cannot run {program}: {source}; it comes with util-linux 2.33 or later, which must be installed")]
+    #[error(
+        "cannot run {program}: {source}; it comes with util-linux 2.33 or later, which must be installed"
+    )]
     Program {
         /// `setpriv` or `unshare`.
         program: &'static str,

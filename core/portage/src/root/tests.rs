@@ -2,7 +2,8 @@ use super::*;
 
 fn run(root: &PrivateRoot, script: &str) -> (i32, String) {
     let output = root.command("/bin/sh").unwrap().args(["-c", script]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or(-1), text)
 }
 
@@ -64,7 +65,8 @@ fn a_path_with_a_meaning_for_overlays_is_refused() {
 #[test]
 fn a_base_that_is_not_there_is_named() {
     let work = tempfile::tempdir().unwrap();
-    let root = PrivateRoot::new(Path::new("/"), &work.path().join("gone"), Scratch::Disk, Rights::Root).unwrap();
+    let root =
+        PrivateRoot::new(Path::new("/"), &work.path().join("gone"), Scratch::Disk, Rights::Root).unwrap();
     fs::write(work.path().join("gone"), "a file").unwrap();
     let text = root.command("/bin/true").unwrap_err().to_string();
     assert!(text.contains("gone"), "{text}");
@@ -75,12 +77,7 @@ fn nothing_outlives_the_process_that_waits() {
     let work = tempfile::tempdir().unwrap();
     let marker = format!("31{}", std::process::id());
     let script = format!("setsid sleep {marker} & setsid sleep {marker} & sleep {marker}");
-    let mut child = root(work.path())
-        .command("/bin/sh")
-        .unwrap()
-        .args(["-c", &script])
-        .spawn()
-        .unwrap();
+    let mut child = root(work.path()).command("/bin/sh").unwrap().args(["-c", &script]).spawn().unwrap();
     until(|| processes(&marker) >= 3);
     child.kill().unwrap();
     child.wait().unwrap();
