@@ -314,13 +314,18 @@ pub enum StoreCommand {
         json: bool,
     },
     /// Count what is there
+    #[command(after_help = "Examples:\n  build-swarm store stats --json | jq .artifacts")]
     Stats {
         /// One JSON document
         #[arg(long)]
         json: bool,
     },
     /// Read and hash everything again
-    #[command(after_help = "What is damaged is taken out of service; building again heals it.")]
+    #[command(after_help = "\
+What is damaged is taken out of service; building again heals it.
+
+Examples:
+  build-swarm store verify && build-swarm finalize")]
     Verify {
         /// One JSON document
         #[arg(long)]
@@ -342,6 +347,7 @@ pub enum StoreCommand {
         json: bool,
     },
     /// Remove an artifact: its key no longer resolves
+    #[command(after_help = "Examples:\n  build-swarm store rm 3f2a9c77")]
     Rm {
         /// Key, or the beginning of it
         key: String,
@@ -403,6 +409,7 @@ Examples:
   build-swarm client setup --root /mnt/gentoo --key swarm.asc https://…/binhost/default")]
     Setup(ClientSetup),
     /// Undo `setup`
+    #[command(after_help = "Examples:\n  build-swarm client remove --root /mnt/gentoo")]
     Remove {
         /// The root
         #[arg(long, default_value = "/")]
@@ -430,6 +437,7 @@ Examples:
         arguments: Vec<std::ffi::OsString>,
     },
     /// Print the public key that packages are signed with
+    #[command(after_help = "Examples:\n  build-swarm client key > swarm.asc")]
     Key,
 }
 

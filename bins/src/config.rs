@@ -59,9 +59,9 @@ impl Default for Portage {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Build {
-    /// Builds at once; 0: one for every two processors, at most one for every 2 GiB of memory.
+    /// Builds at once; 0: half the processors, at least 2, at most 8 and one for every 2 GiB of free memory.
     pub slots: u32,
-    /// Jobs of make in each build; 0: the processors divided by the slots.
+    /// Jobs of make in each build; 0: twice the processors divided by the slots, at most the processors.
     pub jobs: usize,
     /// Whether builds write to memory while it suffices.
     pub tmpfs: bool,
