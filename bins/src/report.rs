@@ -171,10 +171,7 @@ impl Report {
             JobState::Built => {
                 format!(">>> {} {} in {seconds:.1} s", self.colors.good("Built"), self.colors.good(name))
             }
-            JobState::Failed => format!(
-                "!!! {} {name}: {reason}\n    the whole log: build-swarm logs {name}",
-                self.colors.bad("Failed")
-            ),
+            JobState::Failed => format!("!!! {} {name}: {reason}", self.colors.bad("Failed")),
             JobState::Blocked => {
                 format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason))
             }

@@ -37,6 +37,19 @@ const UNKNOWN_BUILD: Duration = Duration::from_secs(60);
 /// How often a terminal's status line is drawn while nothing happens.
 const REDRAW: Duration = Duration::from_secs(1);
 
+/// What a run has on this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Local<'a> {
+    /// How to build.
+    pub config: &'a Config,
+    /// Where things are kept.
+    pub state: &'a State,
+    /// The store.
+    pub store: &'a Store,
+    /// A directory for temporary files.
+    pub work: &'a Path,
+}
+
 /// What became of a run.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Summary {
@@ -100,15 +113,13 @@ struct Loop<'scope, 'env> {
 /// # Errors
 /// What keeps a run from starting or from being recorded; failed builds are in the summary.
 pub fn run(
-    config: &Config,
-    state: &State,
-    store: &Store,
+    local: Local<'_>,
     planned: &Planned,
     label: &str,
-    work: &Path,
     start: Instant,
     report: &mut Report,
 ) -> Result<Summary> {
+    let Local { config, state, store, work } = local;
     let run = store.begin_run(&Run { label: label.to_owned(), started: now() })?;
     let rows = first_rows(planned);
     store.update_jobs(run, &rows.values().cloned().collect::<Vec<_>>())?;

@@ -1,1 +1,15 @@
-//! Fuzz targets live in `fuzz_targets/`.
+//! What the libFuzzer targets run: plain functions over bytes, which must not panic whatever the bytes are.
+//!
+//! Each file of `fuzz_targets/` hands libFuzzer's bytes to one of them. The stable tests
+//! `core/tests/fuzz_corpora.rs` and `core/portage/tests/fuzz_corpora.rs` take in the same files and replay
+//! `corpus/TARGET/*`; what once failed is put there and stays.
+//!
+//! ```text
+//! cargo install cargo-fuzz --locked
+//! export CARGO_PROFILE_RELEASE_LTO=off # which would take minutes for each target
+//! cargo +nightly fuzz run --fuzz-dir fuzz cpv -- -max_total_time=60
+//! ```
+
+pub mod gentoo;
+pub mod pure;
+pub mod scheduling;

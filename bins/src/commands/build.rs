@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::planning::{self, Planned};
 use crate::report::{Report, Style};
 use crate::state::State;
-use crate::swarm::{self, Summary};
+use crate::swarm::{self, Local, Summary};
 
 pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
     if options.pretend {
@@ -40,7 +40,8 @@ pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
     };
     let mut report = Report::new(style);
     let label = request.arguments.join(" ");
-    let result = swarm::run(&config, &state, &store, &planned, &label, work.path(), start, &mut report);
+    let local = Local { config: &config, state: &state, store: &store, work: work.path() };
+    let result = swarm::run(local, &planned, &label, start, &mut report);
     report.end();
     let summary = result?;
     let published = if options.finalize && summary.is_success() {

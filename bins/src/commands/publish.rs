@@ -88,8 +88,10 @@ pub(super) fn publish(
     let mut index = PackagesIndex { timestamp: 0, header: BTreeMap::new(), entries: Vec::new() };
     let mut packages = Vec::new();
     for artifact in artifacts.values() {
-        let signed = signed_package(store, artifact, &signer, &mut session, work.path())
-            .with_context(|| format!("{} is damaged or missing in the store; build it again", artifact.package))?;
+        let signed =
+            signed_package(store, artifact, &signer, &mut session, work.path()).with_context(|| {
+                format!("{} is damaged or missing in the store; build it again", artifact.package)
+            })?;
         index.entries.push(signed.entry);
         packages.push(PublishedPackage {
             cpv: artifact.package.clone(),
