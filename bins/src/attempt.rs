@@ -18,7 +18,7 @@ use buildswarm_portage::build::{
 use buildswarm_portage::capture::Trees;
 use buildswarm_portage::distfiles::Distfiles;
 use buildswarm_portage::root::Scratch;
-use buildswarm_store::{Attempt as AttemptRow, RunId, Store};
+use buildswarm_store::{Attempt as AttemptRow, Error as StoreError, RunId, Store};
 
 use crate::planning::Planned;
 
@@ -63,9 +63,9 @@ fn infrastructure(error: impl std::fmt::Display) -> Failure {
     Failure { class: FailureClass::Infrastructure, message: error.to_string() }
 }
 
-fn storing(error: buildswarm_store::Error) -> Failure {
+fn storing(error: StoreError) -> Failure {
     let class = match &error {
-        buildswarm_store::Error::NoSpace { .. } => FailureClass::NoSpace,
+        StoreError::NoSpace { .. } => FailureClass::NoSpace,
         _ => FailureClass::Infrastructure,
     };
     Failure { class, message: format!("the artifact could not be stored: {error}") }
@@ -180,13 +180,16 @@ impl Workshop<'_> {
             }
             let key = self.keyed(need)?.key;
             let package = &plan.package(need).package;
-            let artifact = self.store.artifact(key).map_err(infrastructure)?.ok_or_else(|| {
-                infrastructure(format!("the artifact of {package} is no longer in the store"))
-            })?;
+            // Trying again would find the same; planning again builds it again.
+            let lost = || Failure {
+                class: FailureClass::InputsChanged,
+                message: format!("the artifact of {package} is damaged or gone; run the same command again"),
+            };
+            let artifact = self.store.artifact(key).map_err(infrastructure)?.ok_or_else(lost)?;
             packages.push(DependencyPackage {
                 package: package.clone(),
                 repository: artifact.repository.clone(),
-                file: self.package_file(artifact.file, work)?,
+                file: self.package_file(artifact.file, work)?.ok_or_else(lost)?,
                 metadata: artifact.metadata,
                 at_run_time: run_time.contains(&need),
             });
@@ -194,15 +197,23 @@ impl Workshop<'_> {
         Ok(packages)
     }
 
-    fn package_file(&self, blob: BlobRef, work: &Path) -> Result<PathBuf, Failure> {
-        if let Some(path) = self.store.verified_path(blob.id).map_err(infrastructure)? {
-            return Ok(path);
+    /// A path to verified bytes; `None` if they are damaged or gone.
+    fn package_file(&self, blob: BlobRef, work: &Path) -> Result<Option<PathBuf>, Failure> {
+        match self.store.verified_path(blob.id) {
+            Ok(Some(path)) => return Ok(Some(path)),
+            Ok(None) => {}
+            Err(StoreError::BlobMissing { .. } | StoreError::BlobDamaged { .. }) => return Ok(None),
+            Err(error) => return Err(infrastructure(error)),
         }
         // Small ones are kept inside the index and have no path of their own.
+        let bytes = match self.store.read_blob(blob.id, blob.size) {
+            Ok(bytes) => bytes,
+            Err(StoreError::BlobMissing { .. } | StoreError::BlobDamaged { .. }) => return Ok(None),
+            Err(error) => return Err(infrastructure(error)),
+        };
         let path = work.join(format!("{}.gpkg.tar", blob.id));
-        let bytes = self.store.read_blob(blob.id, blob.size).map_err(infrastructure)?;
         fs::write(&path, bytes).map_err(infrastructure)?;
-        Ok(path)
+        Ok(Some(path))
     }
 
     fn commit(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use buildswarm_core::BuildKey;
 use buildswarm_core::package::Cpv;
-use buildswarm_core::scheduler::{JobState, Phase, Progress, Reason};
+use buildswarm_core::scheduler::{Failure, JobState, Phase, Progress, Reason};
 
 /// For whom the report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,14 +164,14 @@ impl Report {
         }
         self.event(&serde_json::json!({
             "event": "state", "package": package, "key": key, "state": state.to_string(),
-            "reason": reason.to_string(),
+            "reason": in_words(reason),
         }));
         let name = package.as_str();
         let line = match state {
             JobState::Built => {
                 format!(">>> {} {} in {seconds:.1} s", self.colors.good("Built"), self.colors.good(name))
             }
-            JobState::Failed => format!("!!! {} {name}: {reason}", self.colors.bad("Failed")),
+            JobState::Failed => format!("!!! {} {name}: {}", self.colors.bad("Failed"), in_words(reason)),
             JobState::Blocked => {
                 format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason))
             }
@@ -222,8 +222,25 @@ impl Report {
     }
 }
 
+/// A reason as a person on the machine that builds puts it: there is one drone, and it needs no name.
+pub(crate) fn in_words(reason: &Reason) -> String {
+    let cause = |failure: &Failure| {
+        let colon = if failure.message.is_empty() { "" } else { ": " };
+        format!("{}{colon}{}", failure.class, failure.message)
+    };
+    match reason {
+        Reason::GaveUp { last } => cause(last),
+        Reason::BlockedBy { root, failure } => {
+            format!("blocked by {}: {}", root.label, failure.class)
+        }
+        Reason::RetryAt { last, .. } => format!("will be tried again: {}", cause(last)),
+        Reason::Retry { last } => format!("is tried again: {}", cause(last)),
+        other => other.to_string(),
+    }
+}
+
 fn first_line(reason: &Reason) -> String {
-    reason.to_string().lines().next().unwrap_or_default().to_owned()
+    in_words(reason).lines().next().unwrap_or_default().to_owned()
 }
 
 /// Minutes and seconds, with hours where there are any.

@@ -25,7 +25,7 @@ use signal_hook::iterator::Signals;
 use crate::attempt::{Order, Workshop, now};
 use crate::config::Config;
 use crate::planning::{Fate, Planned};
-use crate::report::Report;
+use crate::report::{Report, in_words};
 use crate::state::State;
 
 mod resources;
@@ -413,7 +413,7 @@ impl Loop<'_, '_> {
     fn note(&mut self, key: BuildKey, state: JobState, reason: &Reason) {
         let Some(row) = self.rows.get_mut(&key) else { return };
         row.state = state.to_string();
-        row.reason = reason.to_string();
+        row.reason = in_words(reason);
         self.changed.push(key);
         self.report.state(key, &row.package, state, reason);
     }

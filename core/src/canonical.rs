@@ -68,6 +68,11 @@ impl Encoder {
         self.bytes(tag, value.as_bytes());
     }
 
+    /// A field of text in pieces that are written one after the other.
+    pub fn pieces(&mut self, tag: u8, pieces: &[&str]) {
+        self.field(tag, |out| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes())));
+    }
+
     /// A field of one unsigned number, 8 bytes little-endian.
     pub fn number(&mut self, tag: u8, value: u64) {
         self.bytes(tag, &value.to_le_bytes());
@@ -88,9 +93,10 @@ impl Encoder {
 
     /// A set of texts, whose order means nothing: sorted by bytes, each once.
     pub fn set<T: AsRef<str>>(&mut self, tag: u8, items: impl IntoIterator<Item = T>) {
-        let items: BTreeSet<Vec<u8>> =
-            items.into_iter().map(|item| item.as_ref().as_bytes().to_vec()).collect();
-        self.list(tag, items.iter());
+        let mut items: Vec<T> = items.into_iter().collect();
+        items.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        items.dedup_by(|a, b| a.as_ref() == b.as_ref());
+        self.list(tag, items.iter().map(|item| item.as_ref().as_bytes()));
     }
 
     /// A map from text to bytes, sorted by key.
@@ -102,6 +108,12 @@ impl Encoder {
                 Self::item(out, value.as_ref());
             }
         });
+    }
+
+    /// An empty record with memory for this many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), last_tag: None }
     }
 
     /// The record's bytes.

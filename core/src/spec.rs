@@ -229,11 +229,14 @@ impl Recipe {
 }
 
 impl Dependency {
+    /// What its form takes unless names are unusually long.
+    const USUAL_BYTES: usize = 160;
+
     fn encode(&self) -> Vec<u8> {
         let Self { package, slot, classes, identity } = self;
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::with_capacity(Self::USUAL_BYTES);
         encoder.text(1, package.as_str());
-        encoder.text(2, &slot.to_string());
+        encoder.pieces(2, &[slot.slot(), "/", slot.sub_slot()]);
         encoder.set(3, classes.names());
         match identity {
             DependencyIdentity::Built(key) => encoder.digest(4, key.digest()),

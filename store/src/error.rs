@@ -34,7 +34,7 @@ pub enum Error {
         known: u32,
     },
     /// Nothing there to read.
-    #[error("there is no store in {}", path.display())]
+    #[error("there is no store in {}; the first build makes one", path.display())]
     NoStore {
         /// The directory that was looked into.
         path: PathBuf,

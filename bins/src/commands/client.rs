@@ -75,6 +75,9 @@ fn setup(config: &Config, options: &ClientSetup) -> Result<ExitCode> {
         if root == Path::new("/") { String::new() } else { format!(" --root {}", root.display()) };
     println!("{}: wrote section [{}]", file.display(), options.name);
     println!("{}: trusts {}", trust.home.display(), trust.fingerprint);
+    println!(
+        "note:          Portage before 3.0.77 checks signatures only with FEATURES=\"binpkg-request-signature\""
+    );
     println!("install with:  emerge --ask --getbinpkgonly PACKAGE");
     println!("undo with:     build-swarm client remove{root_option} --name {}", options.name);
     Ok(ExitCode::SUCCESS)
