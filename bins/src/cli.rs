@@ -28,6 +28,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Where everything is")]
 pub struct Global {
     /// Read this configuration file after the system's; may be given more than once
     #[arg(long, global = true, value_name = "FILE", env = "BUILDSWARM_CONFIG", value_delimiter = ':')]

@@ -61,7 +61,9 @@ fn publish(portage: &Portage, binhost: &Binhost, signer: &Signer, unsigned: &Pat
 /// Installs from `uri` into an empty root, with signatures verified by the keyring at `client`.
 fn install(portage: &Portage, client: &str, uri: &str) -> Result<(), String> {
     let home = portage.path(client).join("etc/portage/gnupg");
-    portage.configure(client, &format!("BINPKG_GPG_VERIFY_GPG_HOME=\"{}\"", home.display()));
+    let request =
+        if portage.is_recent() { "" } else { "FEATURES=\"${FEATURES} binpkg-request-signature\"\n" };
+    portage.configure(client, &format!("{request}BINPKG_GPG_VERIFY_GPG_HOME=\"{}\"", home.display()));
     let base = portage.path(client);
     let binrepos =
         format!("[swarm]\nsync-uri = {uri}\nverify-signature = true\nlocation = {}/cache\n", base.display());
@@ -91,7 +93,9 @@ fn emerge_installs_from_a_channel_and_only_what_we_signed() {
     let uri = format!("http://127.0.0.1:{}/channels/stable/current", server.port);
     install(&portage, "http", &uri).unwrap();
     let current = binhost.directory().join("channels/stable/current");
-    install(&portage, "file", &format!("file://{}", current.display())).unwrap();
+    if portage.is_recent() {
+        install(&portage, "file", &format!("file://{}", current.display())).unwrap();
+    }
 
     publish(&portage, &binhost, &stranger, &unsigned, 1_790_000_200);
     let refused = install(&portage, "stranger", &uri).unwrap_err();

@@ -190,11 +190,23 @@ impl Portage {
         found.pop().unwrap()
     }
 
+    /// Whether this Portage knows `verify-signature` of `binrepos.conf`, and fetches packages from `file://`.
+    pub(crate) fn is_recent(&self) -> bool {
+        const SCRIPT: &str = "import inspect, portage.gpkg as g; print(inspect.signature(g.gpkg.__init__))";
+        said(&self.run("build", "python3", &["-c", SCRIPT])).contains("verify_signature")
+    }
+
     /// Has Portage's own class read `package`, with signatures if `verify`; what it says if it refuses.
     pub(crate) fn judge(&self, name: &str, package: &Path, verify: bool) -> Result<String, String> {
         const SCRIPT: &str = "
-import sys, portage, portage.gpkg
-package = portage.gpkg.gpkg(portage.settings, gpkg_file=sys.argv[1], verify_signature=sys.argv[2] == 'yes')
+import inspect, os, sys
+verify = sys.argv[2] == 'yes'
+if verify:  # what older versions have in the place of the argument below
+    os.environ['FEATURES'] = 'binpkg-request-signature'
+import portage, portage.gpkg
+known = inspect.signature(portage.gpkg.gpkg.__init__).parameters
+options = {'verify_signature': verify} if 'verify_signature' in known else {}
+package = portage.gpkg.gpkg(portage.settings, gpkg_file=sys.argv[1], **options)
 print(sorted(package.get_metadata()))
 package.decompress(sys.argv[3])
 ";
@@ -229,7 +241,11 @@ fn portage_reads_what_we_repack_and_builds_agree() {
     assert!(said.contains("'SLOT'") && said.contains("'trivial-1.0.ebuild'"), "{said}");
     assert_eq!((one.payload.hardlinks, one.payload.symlinks), (1, 1));
     let (_, two) = repacked(&portage, &portage.build(), "second.gpkg.tar");
-    assert_eq!(one.payload, two.payload, "two builds of the same thing agree");
+    assert_eq!(one.payload.digest, two.payload.digest, "two builds of the same thing agree");
+    if portage.is_recent() {
+        // With older ones the saved environment is another one each time.
+        assert_eq!(one.payload, two.payload);
+    }
 }
 
 #[test]
@@ -252,7 +268,7 @@ fn portage_verifies_what_we_sign_and_refuses_the_rest() {
     portage.judge("client", &ours, true).unwrap();
     assert!(portage.judge("client", &unsigned, true).is_err(), "no signature");
     let theirs = portage.judge("client", &signed_by(&stranger, "theirs.gpkg.tar"), true).unwrap_err();
-    assert!(theirs.contains("unknown key"), "{theirs}");
+    assert!(["unknown key", "NO_PUBKEY"].iter().any(|said| theirs.contains(said)), "{theirs}");
 
     // One bit of the image.
     let mut bytes = fs::read(&ours).unwrap();
