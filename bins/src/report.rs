@@ -231,7 +231,7 @@ pub(crate) fn in_words(reason: &Reason) -> String {
     match reason {
         Reason::GaveUp { last } => cause(last),
         Reason::BlockedBy { root, failure } => {
-            format!("blocked by {}: {}", root.label, failure.class)
+            format!("blocked by {}: {}", root.label, cause(failure))
         }
         Reason::RetryAt { last, .. } => format!("will be tried again: {}", cause(last)),
         Reason::Retry { last } => format!("is tried again: {}", cause(last)),
