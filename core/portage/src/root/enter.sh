@@ -29,7 +29,6 @@ scratch=$work/scratch
 root=$scratch/root
 userns=
 
-
 while IFS= read -r -d '' operation; do
   case $operation in
     scratch)
