@@ -4,7 +4,7 @@
 CARGO ?= cargo
 WORLD := target/world
 
-.PHONY: demo test lint unit portage bench clean-demo
+.PHONY: demo test lint unit portage soundness bench clean-demo
 
 # Builds, publishes and installs the demo world with real Portage; state stays in target/demo.
 demo:
@@ -25,6 +25,10 @@ portage: $(WORLD)/ready
 	cd core/portage/python && PYTHONDONTWRITEBYTECODE=1 \
 	  $$(test -x "$(CURDIR)/$(WORLD)/portage/bin/python3" && echo "$(CURDIR)/$(WORLD)/portage/bin/python3" || echo python3) \
 	  -m unittest test_plan
+
+# Every change of the catalogue against what a build from scratch makes; writes target/soundness.md.
+soundness: $(WORLD)/ready
+	BUILDSWARM_CHANGES=all $(CARGO) test --quiet --package buildswarm --test changes
 
 # Quick when everything is there; also when PORTAGE_VERSION changed.
 .PHONY: $(WORLD)/ready

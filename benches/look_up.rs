@@ -71,8 +71,8 @@ fn insert(directory: &Path, log: BlobRef, small: BlobRef, files: &[BlobRef]) {
     let mut row = index
         .prepare(
             "INSERT INTO artifacts (key, cp, package, slot, repository, file, log, preimage, payload, \
-             installed_size, build_millis, built_at, builder, metadata) \
-             VALUES (?1, ?2, ?3, '0/0', 'gentoo', ?4, ?5, ?5, ?6, 1000, 1000, 1700000000, 'bench', ?7)",
+             interface, installed_size, build_millis, built_at, builder, metadata) \
+             VALUES (?1, ?2, ?3, '0/0', 'gentoo', ?4, ?5, ?5, ?6, ?6, 1000, 1000, 1700000000, 'bench', ?7)",
         )
         .expect("the schema of a store");
     let mut bare_row = bare.prepare("INSERT INTO present VALUES (?1)").expect("the table");
@@ -110,6 +110,7 @@ fn template(log: BlobRef, file: BlobRef) -> Artifact {
         log,
         preimage: log,
         payload: Digest::of(b""),
+        interface: Digest::of(b""),
         installed_size: 0,
         build_millis: 0,
         built_at: UnixSeconds(0),

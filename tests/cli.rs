@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/shapes.rs"]
+mod shapes;
 #[path = "cli/tiny.rs"]
 mod tiny;
 #[path = "cli/world.rs"]
@@ -19,5 +21,9 @@ mod interruption;
 mod publishing;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/reproducible.rs"]
+mod reproducible;
+#[path = "cli/reuse.rs"]
+mod reuse;
 #[path = "cli/site.rs"]
 mod site;

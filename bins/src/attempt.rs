@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use buildswarm_core::artifact::{Artifact, BlobRef};
-use buildswarm_core::plan::keys::Keyed;
+use buildswarm_core::package::Cpv;
 use buildswarm_core::plan::{Origin, PackageIndex};
-use buildswarm_core::scheduler::{FailureClass, Outcome, Phase, Workspace};
+use buildswarm_core::scheduler::{FailureClass, Phase, Workspace};
+use buildswarm_core::spec::BuildSpec;
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_core::{BuildKey, package::Cpv};
+use buildswarm_core::{BuildKey, ReuseKey, address};
 use buildswarm_portage::build::{
     Bounds, Build, Built, Cancellation, DependencyPackage, Failure, LogEvent, Sonames,
 };
 use buildswarm_portage::capture::Trees;
 use buildswarm_portage::distfiles::Distfiles;
 use buildswarm_portage::root::Scratch;
-use buildswarm_store::{Attempt as AttemptRow, Error as StoreError, RunId, Store};
+use buildswarm_store::{Attempt as AttemptRow, Committed, Error as StoreError, RunId, Store};
 
 use crate::planning::Planned;
 
@@ -44,10 +45,19 @@ pub(crate) struct Workshop<'a> {
 }
 
 /// What is to be tried.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) index: PackageIndex,
+    /// The job's.
     pub(crate) key: BuildKey,
+    /// What is built, against what stands for the dependencies.
+    pub(crate) spec: BuildSpec,
+    /// Under which other keys it can be found.
+    pub(crate) reuse: Vec<ReuseKey>,
+    /// Which artifact stands for each package, by position.
+    pub(crate) dependencies: Vec<Option<BuildKey>>,
+    /// Whether the key is to resolve to what is built; else it is only there to be compared.
+    pub(crate) commits: bool,
     pub(crate) fence: u64,
     pub(crate) slot: u32,
     pub(crate) workspace: Workspace,
@@ -77,18 +87,13 @@ impl Workshop<'_> {
         self.logs.join(package.category()).join(format!("{}.log", package.pf()))
     }
 
-    fn keyed(&self, index: PackageIndex) -> Result<&Keyed, Failure> {
-        let keyed = self.planned.resolution.keyed[index.get()].as_ref();
-        keyed.ok_or_else(|| infrastructure("a package of the build root cannot be built"))
-    }
-
     /// Tries, and records what came of it. Blocks; the thread must live as long as this does.
     pub(crate) fn attempt(
         &self,
-        order: Order,
+        order: &Order,
         cancel: &Cancellation,
         on_phase: &mut dyn FnMut(Phase),
-    ) -> Outcome {
+    ) -> Result<Artifact, Failure> {
         let started = (now(), Instant::now());
         let package = &self.planned.resolution.plan.package(order.index).package;
         let work = self.work.join(format!("attempt-{}", order.fence));
@@ -106,25 +111,22 @@ impl Workshop<'_> {
         });
         let _ = fs::remove_dir_all(&work);
         self.record(order, package, started, &path, phase, &result);
-        match result {
-            Ok(()) => Outcome::Built,
-            Err(Failure { class, message }) => {
-                let message = format!("{message}\nthe whole log: {}", path.display());
-                Outcome::Failed { class, message }
-            }
-        }
+        result.map_err(|Failure { class, message }| {
+            let message = format!("{message}\nthe whole log: {}", path.display());
+            Failure { class, message }
+        })
     }
 
     fn build(
         &self,
-        order: Order,
+        order: &Order,
         cancel: &Cancellation,
         work: &Path,
         log: &mut Log,
         on_phase: &mut dyn FnMut(Phase),
-    ) -> Result<(), Failure> {
+    ) -> Result<Artifact, Failure> {
         let started = Instant::now();
-        let keyed = self.keyed(order.index)?;
+        let inputs = &order.spec.inputs;
         let node = self.planned.resolution.node(order.index);
         fs::create_dir_all(work).map_err(infrastructure)?;
         on_phase(Phase::Fetch);
@@ -135,18 +137,18 @@ impl Workshop<'_> {
                 &self.planned.configuration,
                 self.trees,
                 node,
-                &keyed.spec.inputs.distfiles,
+                &inputs.distfiles,
                 &fetch,
             )
             .map_err(|error| Failure { class: FailureClass::Fetch, message: error.to_string() })?;
-        let dependencies = self.dependencies(order.index, work)?;
+        let dependencies = self.dependencies(order, work)?;
         let build_time = now();
         let build = Build {
             machine: &self.planned.machine,
             configuration: &self.planned.configuration,
             trees: self.trees,
             node,
-            inputs: &keyed.spec.inputs,
+            inputs,
             dependencies: &dependencies,
             base_sonames: &self.base_sonames,
             distfiles: self.distfiles.directory(),
@@ -165,21 +167,22 @@ impl Workshop<'_> {
             LogEvent::Phase(phase) => on_phase(phase),
         })?;
         on_phase(Phase::Upload);
-        self.commit(keyed, built, build_time, started, log)
+        self.keep(order, built, build_time, started, log)
     }
 
     /// What to install into the root, from the store.
-    fn dependencies(&self, index: PackageIndex, work: &Path) -> Result<Vec<DependencyPackage>, Failure> {
+    fn dependencies(&self, order: &Order, work: &Path) -> Result<Vec<DependencyPackage>, Failure> {
         let resolution = &self.planned.resolution;
         let plan = &resolution.plan;
-        let run_time: BTreeSet<PackageIndex> = plan.run_time_closure([index]).into_iter().collect();
+        let run_time: BTreeSet<PackageIndex> = plan.run_time_closure([order.index]).into_iter().collect();
         let mut packages = Vec::new();
-        for need in resolution.requirements.installation_order(plan, index) {
+        for need in resolution.requirements.installation_order(plan, order.index) {
             if plan.package(need).origin != Origin::Build {
                 continue;
             }
-            let key = self.keyed(need)?.key;
             let package = &plan.package(need).package;
+            let missing = || infrastructure(format!("{package} is not there, though it was built"));
+            let key = order.dependencies[need.get()].ok_or_else(missing)?;
             // Trying again would find the same; planning again builds it again.
             let lost = || Failure {
                 class: FailureClass::InputsChanged,
@@ -216,34 +219,43 @@ impl Workshop<'_> {
         Ok(Some(path))
     }
 
-    fn commit(
+    /// Stores what was built; returns what its key resolves to now, which another may have built before.
+    fn keep(
         &self,
-        keyed: &Keyed,
+        order: &Order,
         built: Built,
         build_time: UnixSeconds,
         started: Instant,
         log: &mut Log,
-    ) -> Result<(), Failure> {
-        let inputs = &keyed.spec.inputs;
+    ) -> Result<Artifact, Failure> {
+        let inputs = &order.spec.inputs;
         let file = self.store.put_file(&built.file).map_err(storing)?;
         let artifact = Artifact {
-            key: keyed.key,
+            key: address::exact_key(&order.spec),
             package: inputs.package.clone(),
             slot: inputs.slot.clone(),
             repository: inputs.repository.clone(),
             file,
             log: self.put_log(&log.path)?,
-            preimage: self.store.put_bytes(&keyed.preimage).map_err(storing)?,
+            preimage: self.store.put_bytes(&order.spec.encode()).map_err(storing)?,
             payload: built.repacked.payload.digest,
+            interface: built.repacked.interface.digest(),
             installed_size: built.repacked.payload.installed_size,
             build_millis: millis(started),
             built_at: build_time,
             builder: self.builder.clone(),
             metadata: built.repacked.metadata,
         };
-        // First or not: the key resolves now.
-        let _ = self.store.commit_artifact(&artifact).map_err(storing)?;
-        Ok(())
+        if !order.commits {
+            return Ok(artifact);
+        }
+        match self.store.commit_artifact(&artifact, &order.reuse).map_err(storing)? {
+            Committed::First => Ok(artifact),
+            Committed::AlreadyThere => {
+                let earlier = self.store.artifact(artifact.key).map_err(infrastructure)?;
+                earlier.ok_or_else(|| infrastructure("an earlier build was there, and is gone"))
+            }
+        }
     }
 
     fn put_log(&self, path: &Path) -> Result<BlobRef, Failure> {
@@ -256,15 +268,15 @@ impl Workshop<'_> {
     /// Keeps what became of an attempt. That this fails is no reason to fail a build.
     fn record(
         &self,
-        order: Order,
+        order: &Order,
         package: &Cpv,
         (started, clock): (UnixSeconds, Instant),
         log: &Path,
         phase: Phase,
-        result: &Result<(), Failure>,
+        result: &Result<Artifact, Failure>,
     ) {
         let (outcome, class, message) = match result {
-            Ok(()) => ("built", None, String::new()),
+            Ok(_) => ("built", None, String::new()),
             Err(Failure { class: FailureClass::Killed, message }) => {
                 ("killed", Some(FailureClass::Killed), message.clone())
             }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use buildswarm_core::policy::Policy;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
@@ -94,11 +95,27 @@ Examples:
 Examples:
   build-swarm why app-misc/hello     which input differs from the nearest earlier build")]
     Why(Why),
-    /// Say which inputs differ between two builds
+    /// Say which inputs differ between two builds, and whether what is built with them notices
     #[command(after_help = "\
 Examples:
-  build-swarm diff 3f2a9c 77b01e     beginnings of keys are enough where they are unique")]
+  build-swarm diff 3f2a9c 77b01e     beginnings of keys are enough where they are unique
+  build-swarm diff dev-libs/popt-1.18 dev-libs/popt-1.19
+  build-swarm diff old/popt-1.19-1.gpkg.tar new/popt-1.19-1.gpkg.tar")]
     Diff(Diff),
+    /// Build reused packages from scratch and compare
+    #[command(after_help = "\
+Examples:
+  build-swarm audit @world               whatever was built otherwise and is reused
+  build-swarm audit --sample 5 @world    five of them
+  build-swarm audit --hits app-misc/foo  does it come out the same every time?")]
+    Audit(Audit),
+    /// Show what of a package can change how others build
+    #[command(after_help = "\
+Examples:
+  build-swarm interface dev-libs/popt-1.19    of its newest build
+  build-swarm interface 3f2a9c                of the build with this key
+  build-swarm interface --json popt-1.19-1.gpkg.tar | jq .interface")]
+    Interface(InterfaceArgs),
     /// Show what is being built, or what became of it
     #[command(after_help = "\
 Examples:
@@ -177,6 +194,10 @@ pub struct Request {
     /// Leave these packages alone; may be given more than once
     #[arg(long, value_name = "ATOM")]
     pub exclude: Vec<String>,
+    /// Which earlier builds to reuse: exact (the very same), interface (whose dependencies were the same as far as
+    /// a build can see), slot (whose dependencies had the same slots) [default: interface]
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<Policy>,
     /// Another option of emerge that changes the plan; may be given more than once
     #[arg(long = "emerge-option", value_name = "OPTION", allow_hyphen_values = true)]
     pub emerge_options: Vec<String>,
@@ -194,6 +215,26 @@ impl Request {
             options: flags.chain(excluded).chain(self.emerge_options.iter().cloned()).collect(),
         }
     }
+}
+
+/// Options of `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// What to audit.
+    #[command(flatten)]
+    pub request: Request,
+    /// Only so many packages
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
+    /// Hits too, which are builds of the very same inputs
+    #[arg(long)]
+    pub hits: bool,
+    /// Print only the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print one JSON object a line, the result last
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `build`.
@@ -262,10 +303,20 @@ pub struct Why {
 /// Options of `diff`.
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// The earlier build: its key, or the beginning of it
+    /// The earlier build: its key or the beginning of it, its package, or a package file
     pub before: String,
     /// The later build
     pub after: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `interface`.
+#[derive(Debug, Args)]
+pub struct InterfaceArgs {
+    /// A package of the store (category/name-version), a key or the beginning of one, or a package file
+    pub package: String,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

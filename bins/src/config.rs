@@ -4,10 +4,13 @@
 //! `--config`, which may be given more than once; later ones override earlier ones key by key. A key that
 //! is not known is refused.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use buildswarm_core::policy::Policy;
+use buildswarm_portage::environment::TOOLCHAIN;
 use serde::Deserialize;
 use toml::Table;
 
@@ -25,6 +28,16 @@ pub struct Config {
     pub publish: Publish,
     /// Where it is served.
     pub serve: Serve,
+}
+
+impl Config {
+    /// The same, with this policy if there is one.
+    #[must_use]
+    pub fn with_policy(&self, policy: Option<Policy>) -> Self {
+        let mut config = self.clone();
+        config.build.policy = policy.unwrap_or(config.build.policy);
+        config
+    }
 }
 
 /// Where Portage, its configuration and its sources are.
@@ -75,6 +88,11 @@ pub struct Build {
     pub ccache: Option<PathBuf>,
     /// Whether to go on with what does not need a failed package.
     pub keep_going: bool,
+    /// Which earlier builds may be reused: `exact`, `interface` or `slot`.
+    pub policy: Policy,
+    /// Packages whose every byte counts for those that build with them, beside the compilers, linkers and generators
+    /// of code that are known ([`TOOLCHAIN`]); with a `-` in front, one that is known and shall not.
+    pub toolchain: Vec<String>,
 }
 
 impl Default for Build {
@@ -88,11 +106,26 @@ impl Default for Build {
             log_bytes: 256 << 20,
             ccache: None,
             keep_going: true,
+            policy: Policy::default(),
+            toolchain: Vec::new(),
         }
     }
 }
 
 impl Build {
+    /// All packages of the toolchain, by category and name.
+    #[must_use]
+    pub fn toolchain(&self) -> BTreeSet<String> {
+        let mut all: BTreeSet<String> = TOOLCHAIN.map(str::to_owned).into();
+        for name in &self.toolchain {
+            match name.strip_prefix('-') {
+                Some(name) => drop(all.remove(name)),
+                None => drop(all.insert(name.clone())),
+            }
+        }
+        all
+    }
+
     /// [`timeout_seconds`](Self::timeout_seconds).
     #[must_use]
     pub const fn timeout(&self) -> Duration {

@@ -171,12 +171,21 @@ impl Report {
             JobState::Built => {
                 format!(">>> {} {} in {seconds:.1} s", self.colors.good("Built"), self.colors.good(name))
             }
+            JobState::Reused => {
+                // It was only perhaps to be built.
+                self.total = self.total.saturating_sub(1);
+                format!(">>> {} {name}", self.colors.good("Reused"))
+            }
             JobState::Failed => format!("!!! {} {name}: {}", self.colors.bad("Failed"), in_words(reason)),
             JobState::Blocked => {
                 format!("!!! {} {name}: {}", self.colors.notice("Blocked"), first_line(reason))
             }
             JobState::Delayed => format!(" *  {name} {}", first_line(reason)),
-            JobState::Ready | JobState::Waiting | JobState::Running | JobState::Dropped => return,
+            JobState::Ready
+            | JobState::Waiting
+            | JobState::Resolving
+            | JobState::Running
+            | JobState::Dropped => return,
         };
         if self.style == Style::Quiet && state == JobState::Failed {
             eprintln!("{line}");

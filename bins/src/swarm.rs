@@ -10,13 +10,17 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use buildswarm_core::artifact::Artifact;
 use buildswarm_core::plan::PackageIndex;
+use buildswarm_core::policy::Policy;
 use buildswarm_core::scheduler::{
     Command, DroneId, Estimates, Event, Fence, JobRequest, JobState, Limits, Offer, Outcome, Phase, PlanId,
-    Reason, Scheduler, Workspace,
+    Question, Reason, Scheduler, Workspace,
 };
-use buildswarm_core::{BuildKey, time};
-use buildswarm_portage::build::{Bounds, Canceller, Sonames, cancellation};
+use buildswarm_core::spec::BuildSpec;
+use buildswarm_core::{BuildKey, address, time};
+use buildswarm_portage::build::{Bounds, Canceller, Failure, Sonames, cancellation};
+use buildswarm_portage::capture::Trees;
 use buildswarm_portage::distfiles::Distfiles;
 use buildswarm_store::{JobRow, Run, RunId, Store};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -59,6 +63,8 @@ pub struct Summary {
     pub built: usize,
     /// Not built because their keys resolved.
     pub hits: usize,
+    /// Not built because an earlier build stands for them.
+    pub reused: usize,
     /// Tried in vain.
     pub failed: usize,
     /// Not tried, because they need a failed one.
@@ -83,7 +89,7 @@ impl Summary {
 
 enum Message {
     Entered { fence: Fence, phase: Phase },
-    Ended { fence: Fence, key: BuildKey, outcome: Outcome },
+    Ended { fence: Fence, key: BuildKey, result: Result<Box<Artifact>, Failure> },
     Interrupt,
 }
 
@@ -99,7 +105,10 @@ struct Loop<'scope, 'env> {
     scheduler: Scheduler,
     start: Instant,
     running: BTreeMap<Fence, Running>,
+    /// Jobs are named by the planned key, whatever the artifact's turns out to be.
     by_key: &'env BTreeMap<BuildKey, PackageIndex>,
+    /// What stands for each package, by position.
+    standing: Vec<Option<Artifact>>,
     sender: Sender<Message>,
     report: &'env mut Report,
     rows: BTreeMap<BuildKey, JobRow>,
@@ -115,41 +124,24 @@ struct Loop<'scope, 'env> {
 pub fn run(
     local: Local<'_>,
     planned: &Planned,
-    label: &str,
+    begins: &Run,
     start: Instant,
     report: &mut Report,
 ) -> Result<Summary> {
-    let Local { config, state, store, work } = local;
-    let run = store.begin_run(&Run { label: label.to_owned(), started: now() })?;
+    let Local { config, store, .. } = local;
+    let run = store.begin_run(begins)?;
     let rows = first_rows(planned);
     store.update_jobs(run, &rows.values().cloned().collect::<Vec<_>>())?;
     let mut summary = Summary {
         packages: rows.len(),
         hits: rows.values().filter(|row| row.state == "hit").count(),
+        reused: rows.values().filter(|row| row.state == "reused").count(),
         unneeded: rows.values().filter(|row| row.state == "unneeded").count(),
         ..Summary::default()
     };
-    if let Some(trees) = &planned.trees {
+    if let (Some(trees), false) = (&planned.trees, planned.demand.is_empty()) {
         let resources = resources::Resources::of(&config.build);
-        let workshop = Workshop {
-            planned,
-            trees,
-            store,
-            run,
-            distfiles: Distfiles::new(state.distfiles(), config.portage.distfiles.clone()),
-            base_sonames: Sonames::of_base(&planned.machine.base),
-            work,
-            logs: state.logs(),
-            jobs: resources.jobs,
-            tmpfs_bytes: resources.tmpfs_bytes,
-            ccache: config.build.ccache.clone(),
-            bounds: Bounds {
-                time: config.build.timeout(),
-                silence: config.build.silence(),
-                log: config.build.log_bytes,
-            },
-            builder: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        };
+        let workshop = workshop(local, planned, trees, run, &resources);
         let finished = build_all(config, &workshop, &resources, rows, report)?;
         count(&finished, &mut summary);
     }
@@ -159,17 +151,92 @@ pub fn run(
     Ok(summary)
 }
 
+fn workshop<'a>(
+    local: Local<'a>,
+    planned: &'a Planned,
+    trees: &'a Trees,
+    run: RunId,
+    resources: &resources::Resources,
+) -> Workshop<'a> {
+    let Local { config, state, store, work } = local;
+    Workshop {
+        planned,
+        trees,
+        store,
+        run,
+        distfiles: Distfiles::new(state.distfiles(), config.portage.distfiles.clone()),
+        base_sonames: Sonames::of_base(&planned.machine.base),
+        work,
+        logs: state.logs(),
+        jobs: resources.jobs,
+        tmpfs_bytes: resources.tmpfs_bytes,
+        ccache: config.build.ccache.clone(),
+        bounds: Bounds {
+            time: config.build.timeout(),
+            silence: config.build.silence(),
+            log: config.build.log_bytes,
+        },
+        builder: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    }
+}
+
+/// Builds packages anew that are there, one after the other, to compare them with what is there; `done` is told of
+/// each. What they require must be there.
+///
+/// # Errors
+/// What keeps a run from starting, and what `done` returns; failed builds are handed to it.
+pub(crate) fn rebuild(
+    local: Local<'_>,
+    planned: &Planned,
+    packages: &[PackageIndex],
+    begins: &Run,
+    mut done: impl FnMut(PackageIndex, Result<Artifact, Failure>) -> Result<()>,
+) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let trees = planned.trees.as_ref().context("a plan of hits was made without its repositories")?;
+    let standing = planned.planned_artifacts(local.store)?;
+    let run = local.store.begin_run(begins)?;
+    let mut resources = resources::Resources::of(&local.config.build);
+    // They run alone.
+    resources.jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let workshop = workshop(local, planned, trees, run, &resources);
+    for (number, index) in packages.iter().enumerate() {
+        let key = |at: PackageIndex| Some(standing[at.get()].as_ref()?.key);
+        let spec = planned.resolution.exact_spec(*index, key);
+        let order = Order {
+            index: *index,
+            key: planned.resolution.keys.of(*index).context("what stands in the build root is not built")?,
+            spec: spec.context("what a package is built with is not there")?,
+            reuse: Vec::new(),
+            dependencies: standing.iter().map(|artifact| Some(artifact.as_ref()?.key)).collect(),
+            commits: false,
+            fence: number as u64 + 1,
+            slot: 0,
+            workspace: Workspace::Disk,
+        };
+        // Nobody cancels it: an interrupt ends this process, and its builds die with it.
+        let (_canceller, cancellation) = cancellation().context("a build cannot be started")?;
+        done(*index, workshop.attempt(&order, &cancellation, &mut |_| {}))?;
+    }
+    local.store.finish_run(run, now(), "{}")?;
+    Ok(())
+}
+
 struct Finished {
     rows: BTreeMap<BuildKey, JobRow>,
     interrupted: bool,
 }
 
 fn count(finished: &Finished, summary: &mut Summary) {
+    summary.reused = 0;
     for row in finished.rows.values() {
         match row.state.as_str() {
             "built" => summary.built += 1,
             "failed" => summary.failed += 1,
             "blocked" => summary.blocked += 1,
+            "reused" => summary.reused += 1,
             "hit" | "unneeded" => {}
             _ => summary.dropped += 1,
         }
@@ -178,27 +245,26 @@ fn count(finished: &Finished, summary: &mut Summary) {
 }
 
 fn first_rows(planned: &Planned) -> BTreeMap<BuildKey, JobRow> {
-    planned
-        .resolution
-        .keyed()
-        .map(|(index, keyed)| {
-            let state = match planned.fate(index) {
-                Fate::Hit => "hit",
-                Fate::Build => "waiting",
-                Fate::Unneeded | Fate::Installed => "unneeded",
-            };
-            let row = JobRow {
-                key: keyed.key,
-                package: keyed.spec.inputs.package.clone(),
-                state: state.to_owned(),
-                reason: String::new(),
-                slot: None,
-                started: None,
-                log_path: None,
-            };
-            (keyed.key, row)
-        })
-        .collect()
+    let row = |(index, key): (PackageIndex, BuildKey)| {
+        let state = match planned.fate(index) {
+            Fate::Hit => "hit",
+            Fate::Reuse => "reused",
+            Fate::Build | Fate::Undecided => "waiting",
+            Fate::Unneeded | Fate::Installed => "unneeded",
+        };
+        let row = JobRow {
+            key,
+            package: planned.resolution.plan.package(index).package.clone(),
+            state: state.to_owned(),
+            reason: String::new(),
+            slot: None,
+            started: None,
+            log_path: None,
+            artifact: planned.standing[index.get()].as_ref().map(|artifact| artifact.key),
+        };
+        (key, row)
+    };
+    planned.resolution.keyed().map(row).collect()
 }
 
 fn build_all(
@@ -209,7 +275,7 @@ fn build_all(
     report: &mut Report,
 ) -> Result<Finished> {
     let by_key: BTreeMap<BuildKey, PackageIndex> =
-        workshop.planned.resolution.keyed().map(|(index, keyed)| (keyed.key, index)).collect();
+        workshop.planned.resolution.keyed().map(|(index, key)| (key, index)).collect();
     let (sender, receiver) = channel();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals cannot be caught")?;
     let handle = signals.handle();
@@ -231,6 +297,7 @@ fn build_all(
             start: Instant::now(),
             running: BTreeMap::new(),
             by_key: &by_key,
+            standing: workshop.planned.standing.clone(),
             sender,
             report,
             rows,
@@ -316,8 +383,15 @@ impl Loop<'_, '_> {
                 }
                 self.handle(Event::Progress { drone: LOCAL, fence, phase })
             }
-            Message::Ended { fence, key, outcome } => {
+            Message::Ended { fence, key, result } => {
                 self.running.remove(&fence);
+                let outcome = match result {
+                    Ok(artifact) => {
+                        self.stands(key, *artifact)?;
+                        Outcome::Built
+                    }
+                    Err(Failure { class, message }) => Outcome::Failed { class, message },
+                };
                 self.handle(Event::Finished { drone: LOCAL, fence, key, outcome })
             }
             Message::Interrupt => {
@@ -337,23 +411,66 @@ impl Loop<'_, '_> {
         let goals = resolution.plan.requested();
         let mut requests = Vec::with_capacity(planned.demand.len());
         for index in &planned.demand {
-            let Some(keyed) = &resolution.keyed[index.get()] else { continue };
+            let Some(key) = resolution.keys.of(*index) else { continue };
             let waits_for = resolution
                 .requirements
                 .of(*index)
-                .filter(|(need, _)| planned.fate(*need) == Fate::Build)
-                .filter_map(|(need, _)| Some(resolution.keyed[need.get()].as_ref()?.key))
+                .iter()
+                .filter(|need| planned.is_demanded(need.package))
+                .filter_map(|need| resolution.keys.of(need.package))
                 .collect();
             let package = &resolution.plan.package(*index).package;
             requests.push(JobRequest {
-                key: keyed.key,
+                key,
                 label: package.clone(),
                 waits_for,
                 estimate: estimates.get(package.cp()).map_or(UNKNOWN_BUILD, |ms| Duration::from_millis(*ms)),
                 goal: goals.contains(index),
+                resolve: planned.policy != Policy::Exact,
             });
         }
         Ok(requests)
+    }
+
+    /// The package a job is about.
+    fn index(&self, key: BuildKey) -> Result<PackageIndex> {
+        self.by_key.get(&key).copied().context("the scheduler named a key that is not in the plan")
+    }
+
+    /// From now on this artifact stands for the package of a job.
+    fn stands(&mut self, key: BuildKey, artifact: Artifact) -> Result<()> {
+        let index = self.index(key)?;
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.artifact = Some(artifact.key);
+            self.changed.push(key);
+        }
+        self.standing[index.get()] = Some(artifact);
+        Ok(())
+    }
+
+    /// What is to be built for a package, given what its dependencies came to.
+    fn spec(&self, index: PackageIndex) -> Result<BuildSpec> {
+        let key = |dependency: PackageIndex| Some(self.standing[dependency.get()].as_ref()?.key);
+        let spec = self.workshop.planned.resolution.exact_spec(index, key);
+        spec.context("a dependency is not there, though it was built")
+    }
+
+    /// Looks whether a package has to be built, now that everything it depends on is there.
+    fn resolve(&mut self, key: BuildKey, question: Question) -> Result<()> {
+        let index = self.index(key)?;
+        let (planned, store) = (self.workshop.planned, self.workshop.store);
+        let mut found = store.artifact(address::exact_key(&self.spec(index)?))?;
+        if found.is_none()
+            && let Some(spec) = planned.reuse_spec(index, planned.policy, &self.standing)
+        {
+            let reuse = address::reuse_key(&spec);
+            found = store.reused(&[reuse])?.remove(&reuse);
+        }
+        let is_found = found.is_some();
+        if let Some(artifact) = found {
+            self.stands(key, artifact)?;
+        }
+        self.handle(Event::Resolved { key, question, found: is_found })
     }
 
     fn carry_out(&mut self, command: Command) -> Result<()> {
@@ -361,6 +478,7 @@ impl Loop<'_, '_> {
             Command::Start { slot, key, fence, attempt, workspace, .. } => {
                 self.start(slot, key, fence, attempt, workspace)
             }
+            Command::Resolve { key, question } => self.resolve(key, question),
             Command::Kill { fence, .. } => {
                 if let Some(canceller) = self.running.get_mut(&fence).and_then(|run| run.canceller.take()) {
                     canceller.cancel();
@@ -386,7 +504,18 @@ impl Loop<'_, '_> {
         attempt: u32,
         workspace: Workspace,
     ) -> Result<()> {
-        let index = *self.by_key.get(&key).context("the scheduler named a key that is not in the plan")?;
+        let index = self.index(key)?;
+        let order = Order {
+            index,
+            fence: fence.0,
+            slot,
+            workspace,
+            key,
+            reuse: self.workshop.planned.reuse_keys(index, &self.standing),
+            dependencies: self.standing.iter().map(|artifact| Some(artifact.as_ref()?.key)).collect(),
+            spec: self.spec(index)?,
+            commits: true,
+        };
         let (canceller, cancellation) = cancellation().context("a build cannot be started")?;
         self.running.insert(fence, Running { key, canceller: Some(canceller) });
         let package = &self.workshop.planned.resolution.plan.package(index).package;
@@ -399,13 +528,12 @@ impl Loop<'_, '_> {
         }
         self.report.started(key, package, slot, attempt);
         let (sender, workshop) = (self.sender.clone(), self.workshop);
-        let order = Order { index, key, fence: fence.0, slot, workspace };
         self.scope.spawn(move || {
             let mut on_phase = |phase| {
                 let _ = sender.send(Message::Entered { fence, phase });
             };
-            let outcome = workshop.attempt(order, &cancellation, &mut on_phase);
-            let _ = sender.send(Message::Ended { fence, key, outcome });
+            let result = workshop.attempt(&order, &cancellation, &mut on_phase).map(Box::new);
+            let _ = sender.send(Message::Ended { fence, key, result });
         });
         Ok(())
     }

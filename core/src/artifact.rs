@@ -34,6 +34,9 @@ pub struct Artifact {
     pub preimage: BlobRef,
     /// Digest of the payload: image and metadata without times and build ids.
     pub payload: Digest,
+    /// Digest of what of the payload can reach the build of a package that depends on this one; equal to
+    /// `payload` if nothing narrower is known.
+    pub interface: Digest,
     /// Bytes of the installed image.
     pub installed_size: u64,
     /// How long the build took, in milliseconds, from an empty root to a package file.

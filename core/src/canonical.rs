@@ -15,22 +15,25 @@
 //! let bytes = encoder.finish();
 //! let mut decoder = Decoder::new(&bytes);
 //! assert_eq!(decoder.text(1).unwrap(), "zlib");
-//! assert_eq!(decoder.set(2).unwrap().into_iter().collect::<Vec<_>>(), ["minizip", "static"]);
+//! assert_eq!(decoder.set::<Vec<_>>(2).unwrap(), ["minizip", "static"]);
 //! decoder.finish().unwrap();
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::Digest;
+use crate::sorted::{SortedMap, SortedSet};
 
 /// Writes one record.
 #[derive(Debug, Default)]
 pub struct Encoder {
     bytes: Vec<u8>,
-    last_tag: Option<u8>,
+    /// 0 before the first field.
+    last_tag: u8,
 }
 
 /// Lengths and counts are 32 bits wide. No input of a build comes near; one that did must not wrap.
+#[inline]
 fn length(len: usize) -> [u8; 4] {
     u32::try_from(len).expect("a canonical item is shorter than 4 GiB").to_le_bytes()
 }
@@ -42,52 +45,129 @@ impl Encoder {
         Self::default()
     }
 
-    fn field(&mut self, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        assert!(self.last_tag < Some(tag), "tags ascend: {tag} after {:?}", self.last_tag);
-        self.last_tag = Some(tag);
+    /// A record after other bytes, which [`finish`](Self::finish) returns too.
+    #[must_use]
+    pub const fn after(bytes: Vec<u8>) -> Self {
+        Self { bytes, last_tag: 0 }
+    }
+
+    #[inline]
+    fn tag(&mut self, tag: u8) {
+        assert!(self.last_tag < tag, "tags ascend: {tag} after {}", self.last_tag);
+        self.last_tag = tag;
         self.bytes.push(tag);
+    }
+
+    #[inline]
+    fn count(&mut self, count: usize) {
+        self.bytes.extend_from_slice(&length(count));
+    }
+
+    #[inline]
+    fn item(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// An item whose length is known once it is written.
+    #[inline]
+    fn item_of(&mut self, write: impl FnOnce(&mut Self)) {
         let at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
-        write(&mut self.bytes);
+        self.count(0);
+        write(self);
         let len = length(self.bytes.len() - at - 4);
         self.bytes[at..at + 4].copy_from_slice(&len);
     }
 
-    fn item(out: &mut Vec<u8>, bytes: &[u8]) {
-        out.extend_from_slice(&length(bytes.len()));
-        out.extend_from_slice(bytes);
+    #[inline]
+    fn field(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+        self.tag(tag);
+        self.item_of(write);
     }
 
-    /// A field of raw bytes; also how a record is nested.
+    /// An item that is a record.
+    #[inline]
+    fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+        // In place: a copy for each level would be most of the time that encoding takes.
+        let outer = std::mem::take(&mut self.last_tag);
+        self.item_of(write);
+        self.last_tag = outer;
+    }
+
+    /// A field that is a record itself.
+    #[inline]
+    pub fn record(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+        self.tag(tag);
+        self.nested(write);
+    }
+
+    /// A field of raw bytes.
+    #[inline]
     pub fn bytes(&mut self, tag: u8, value: &[u8]) {
-        self.field(tag, |out| out.extend_from_slice(value));
+        self.tag(tag);
+        self.item(value);
     }
 
     /// A field of text.
+    #[inline]
     pub fn text(&mut self, tag: u8, value: &str) {
         self.bytes(tag, value.as_bytes());
     }
 
-    /// A field of text in pieces that are written one after the other.
-    pub fn pieces(&mut self, tag: u8, pieces: &[&str]) {
-        self.field(tag, |out| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes())));
+    /// A list of records, in this order.
+    pub fn records<T>(&mut self, tag: u8, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.field(tag, |record| {
+            record.count(items.len());
+            items.iter().for_each(|item| record.nested(|record| write(record, item)));
+        });
+    }
+
+    /// A map from text to records, sorted by key.
+    pub fn map_of_records<V>(&mut self, tag: u8, map: &SortedMap<V>, write: impl Fn(&mut Self, &V)) {
+        self.field(tag, |record| {
+            record.count(map.len());
+            for (key, value) in map.iter() {
+                record.item(key.as_bytes());
+                record.nested(|record| write(record, value));
+            }
+        });
     }
 
     /// A field of one unsigned number, 8 bytes little-endian.
+    #[inline]
     pub fn number(&mut self, tag: u8, value: u64) {
         self.bytes(tag, &value.to_le_bytes());
     }
 
     /// A field of one digest.
+    #[inline]
     pub fn digest(&mut self, tag: u8, value: &Digest) {
         self.bytes(tag, value.as_bytes());
     }
 
     /// A list, whose order means something.
     pub fn list<T: AsRef<[u8]>>(&mut self, tag: u8, items: impl ExactSizeIterator<Item = T>) {
-        self.field(tag, |out| {
-            out.extend_from_slice(&length(items.len()));
-            items.for_each(|item| Self::item(out, item.as_ref()));
+        self.field(tag, |record| {
+            record.count(items.len());
+            items.for_each(|item| record.item(item.as_ref()));
+        });
+    }
+
+    /// A list of digests, each followed by one byte.
+    pub fn pairs<'a>(&mut self, tag: u8, items: impl ExactSizeIterator<Item = (&'a Digest, u8)>) {
+        const LEN: usize = Digest::LEN + 1;
+        self.field(tag, |record| {
+            record.count(items.len());
+            // Room for all at once, each written where it stays: most of what is hashed is this.
+            let start = record.bytes.len();
+            record.bytes.resize(start + items.len() * (4 + LEN), 0);
+            for (place, (digest, byte)) in
+                record.bytes[start..].as_chunks_mut::<{ 4 + LEN }>().0.iter_mut().zip(items)
+            {
+                place[..4].copy_from_slice(&length(LEN));
+                place[4..4 + Digest::LEN].copy_from_slice(digest.as_bytes());
+                place[4 + Digest::LEN] = byte;
+            }
         });
     }
 
@@ -99,21 +179,34 @@ impl Encoder {
         self.list(tag, items.iter().map(|item| item.as_ref().as_bytes()));
     }
 
-    /// A map from text to bytes, sorted by key.
-    pub fn map<V: AsRef<[u8]>>(&mut self, tag: u8, map: &BTreeMap<String, V>) {
-        self.field(tag, |out| {
-            out.extend_from_slice(&length(map.len()));
-            for (key, value) in map {
-                Self::item(out, key.as_bytes());
-                Self::item(out, value.as_ref());
-            }
-        });
+    /// A set that is sorted already.
+    pub fn sorted_set(&mut self, tag: u8, items: &SortedSet) {
+        self.list(tag, items.iter());
     }
 
-    /// An empty record with memory for this many bytes.
-    #[must_use]
-    pub fn with_capacity(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), last_tag: None }
+    /// A map from text to bytes, sorted by key.
+    pub fn map<V: AsRef<[u8]>>(&mut self, tag: u8, map: &BTreeMap<String, V>) {
+        self.entries(tag, map.iter());
+    }
+
+    /// As [`map`](Self::map).
+    pub fn sorted_map<V: AsRef<[u8]>>(&mut self, tag: u8, map: &SortedMap<V>) {
+        self.entries(tag, map.iter());
+    }
+
+    #[inline]
+    fn entries<K, V>(&mut self, tag: u8, entries: impl ExactSizeIterator<Item = (K, V)>)
+    where
+        K: AsRef<str>,
+        V: AsRef<[u8]>,
+    {
+        self.field(tag, |record| {
+            record.count(entries.len());
+            for (key, value) in entries {
+                record.item(key.as_ref().as_bytes());
+                record.item(value.as_ref());
+            }
+        });
     }
 
     /// The record's bytes.
@@ -121,7 +214,19 @@ impl Encoder {
     pub fn finish(self) -> Vec<u8> {
         self.bytes
     }
+
+    /// The record as it is hashed: filled up with zero bytes to a multiple of [`BLOCK`], counted from where it
+    /// begins. No field has tag 0, so what is filled in cannot be taken for one.
+    #[must_use]
+    pub fn finish_message(mut self, start: usize) -> Vec<u8> {
+        let len = self.bytes.len() - start;
+        self.bytes.resize(start + len.next_multiple_of(BLOCK), 0);
+        self.bytes
+    }
 }
+
+/// Bytes of a BLAKE3 block. Messages of whole blocks can be hashed several at a time.
+pub const BLOCK: usize = 64;
 
 impl AsRef<[u8]> for Digest {
     fn as_ref(&self) -> &[u8] {
@@ -241,7 +346,7 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// As [`list`](Self::list); [`DecodeError::Unsorted`] if the items do not ascend.
-    pub fn set(&mut self, tag: u8) -> Result<BTreeSet<String>, DecodeError> {
+    pub fn set<C: FromIterator<String>>(&mut self, tag: u8) -> Result<C, DecodeError> {
         let list = self.list(tag)?;
         if !list.is_sorted_by(|a, b| a < b) {
             return Err(DecodeError::Unsorted { tag });
@@ -253,13 +358,13 @@ impl<'a> Decoder<'a> {
     ///
     /// # Errors
     /// As [`list`](Self::list); [`DecodeError::Unsorted`] if the keys do not ascend; what `value` returns.
-    pub fn map<V>(
+    pub fn map<V, C: FromIterator<(String, V)>>(
         &mut self,
         tag: u8,
         value: impl Fn(u8, &'a [u8]) -> Result<V, DecodeError>,
-    ) -> Result<BTreeMap<String, V>, DecodeError> {
+    ) -> Result<C, DecodeError> {
         let mut items = Items { rest: self.bytes(tag)?, tag };
-        let mut map = BTreeMap::new();
+        let mut entries = Vec::new();
         let mut last: Option<&[u8]> = None;
         for _ in 0..items.count()? {
             let key = items.item()?;
@@ -267,10 +372,10 @@ impl<'a> Decoder<'a> {
                 return Err(DecodeError::Unsorted { tag });
             }
             last = Some(key);
-            map.insert(as_text(tag, key)?, value(tag, items.item()?)?);
+            entries.push((as_text(tag, key)?, value(tag, items.item()?)?));
         }
         items.end()?;
-        Ok(map)
+        Ok(entries.into_iter().collect())
     }
 
     /// Asserts that the record ends here.

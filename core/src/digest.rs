@@ -1,13 +1,15 @@
 //! The 32-byte addresses everything else is named by.
 //!
-//! Three types over the same bytes, none of which converts into another: a [`Digest`] is a bare BLAKE3
-//! value, a [`BlobId`] is the address of bytes, a [`BuildKey`] the address of a build specification. A
+//! Types over the same bytes, none of which converts into another: a [`Digest`] is a bare BLAKE3 value, a
+//! [`BlobId`] is the address of bytes, a [`BuildKey`] and a [`ReuseKey`] are addresses of build specifications. A
 //! [`BlobId`] is plain BLAKE3 (what `b3sum` prints), every other address uses BLAKE3's key-derivation mode
 //! with a context of its own, so bytes chosen by a stranger can never be passed off as another kind of
 //! object.
 
 use std::fmt;
 use std::str::FromStr;
+
+pub(crate) mod batch;
 
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +162,12 @@ address! {
 address! {
     /// The address of a [`BuildSpec`](crate::spec::BuildSpec), made only by [`address`](crate::address).
     BuildKey
+}
+
+address! {
+    /// The address of a [`BuildSpec`](crate::spec::BuildSpec) whose dependencies are identified by what of them
+    /// can reach the build: an artifact has one for each [`Policy`](crate::policy::Policy) but `exact`.
+    ReuseKey
 }
 
 impl BlobId {

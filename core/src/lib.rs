@@ -15,8 +15,10 @@ pub mod canonical;
 pub mod digest;
 pub mod package;
 pub mod plan;
+pub mod policy;
 pub mod scheduler;
+pub mod sorted;
 pub mod spec;
 pub mod time;
 
-pub use digest::{BlobId, BuildKey, Digest};
+pub use digest::{BlobId, BuildKey, Digest, ReuseKey};

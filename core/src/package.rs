@@ -152,21 +152,28 @@ impl fmt::Debug for Cpv {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
-    slot: String,
-    sub_slot: String,
+    text: Box<str>,
+    /// Byte offset of the slash.
+    slash: u16,
 }
 
 impl Slot {
     /// The slot proper.
     #[must_use]
     pub fn slot(&self) -> &str {
-        &self.slot
+        &self.text[..usize::from(self.slash)]
     }
 
     /// The sub-slot.
     #[must_use]
     pub fn sub_slot(&self) -> &str {
-        &self.sub_slot
+        &self.text[usize::from(self.slash) + 1..]
+    }
+
+    /// The whole, `slot/sub-slot`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 }
 
@@ -175,16 +182,18 @@ impl FromStr for Slot {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (slot, sub_slot) = text.split_once('/').unwrap_or((text, text));
+        let refused = || ParsePackageError::Slot { text: cut(text) };
         if !is_name(slot, b"+.") || !is_name(sub_slot, b"+.") {
-            return Err(ParsePackageError::Slot { text: cut(text) });
+            return Err(refused());
         }
-        Ok(Self { slot: slot.to_owned(), sub_slot: sub_slot.to_owned() })
+        let slash = u16::try_from(slot.len()).map_err(|_| refused())?;
+        Ok(Self { text: format!("{slot}/{sub_slot}").into(), slash })
     }
 }
 
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.slot, self.sub_slot)
+        f.write_str(&self.text)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is what Portage resolved, as a dense graph with typed edges. [`Plan::requirements`] derives
 //! from it the set of packages that must stand in the root when a package is built: its build dependencies
-//! and what those need at run time. [`keys`] hashes along that order; [`Requirements::demand`] says which
+//! and what those need at run time. [`keys`] hashes along that order, [`reuse`] says which earlier builds may stand for a package; [`Requirements::demand`] says which
 //! packages have to be built when some keys resolve already.
 
 use std::fmt;
@@ -13,8 +13,9 @@ use crate::spec::DependencyClasses;
 
 pub mod keys;
 mod order;
+pub mod reuse;
 
-pub use order::Requirements;
+pub use order::{Dependents, Need, Requirements};
 
 /// Position of a package in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

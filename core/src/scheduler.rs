@@ -10,6 +10,7 @@
 //! | `job`, `settle` | a job, and the one place where its state is derived and changed |
 //! | `drone`, `lease` | slots, grants and fences |
 //! | `placement`, `estimate` | what is started where, and how long it may take |
+//! | `resolve` | whether an earlier build stands for a job |
 //! | `retry` | what a failure leads to |
 //! | `explain` | why, how far, how long yet |
 //! | `invariants` | what must hold after every event |
@@ -27,6 +28,7 @@
 //!     waits_for: vec![],
 //!     estimate: Duration::from_secs(60),
 //!     goal: true,
+//!     resolve: false,
 //! };
 //! let now = Instant::START;
 //! scheduler.handle(now, Event::Submit { plan: PlanId(1), keep_going: true, jobs: vec![job] }).unwrap();
@@ -60,6 +62,7 @@ mod lease;
 mod placement;
 mod plan;
 mod progress;
+mod resolve;
 mod retry;
 mod settle;
 mod submit;
@@ -68,7 +71,7 @@ pub use command::{Command, Failure, JobName, JobState, KillReason, PlanEnd, Plan
 pub use estimate::Estimates;
 pub use event::{
     DroneId, Event, FailureClass, Fence, JobRequest, MESSAGE_MAX_BYTES, Offer, Outcome, Phase, PlanId,
-    Refusal, SLOTS_MAX,
+    Question, Refusal, SLOTS_MAX,
 };
 pub use explain::{DroneStatus, Explanation, Hold, Line};
 pub use lease::Wakeup;
@@ -137,6 +140,7 @@ pub struct Scheduler {
     /// Every fence issued and not forgotten.
     grants: BTreeMap<Fence, Grant>,
     next_fence: Fence,
+    next_question: Question,
     timers: BTreeSet<(Instant, Wakeup)>,
     commands: VecDeque<Command>,
     estimates: Estimates,
@@ -161,6 +165,7 @@ impl Scheduler {
             leases: BTreeMap::new(),
             grants: BTreeMap::new(),
             next_fence,
+            next_question: Question(1),
             timers: BTreeSet::new(),
             commands: VecDeque::new(),
             estimates,
@@ -195,6 +200,7 @@ impl Scheduler {
             Event::Progress { drone, fence, phase } => self.entered(drone, fence, phase)?,
             Event::Heartbeat { drone, fence } => self.renew(drone, fence).map(drop)?,
             Event::Finished { drone, fence, key, outcome } => self.finished(drone, fence, key, outcome)?,
+            Event::Resolved { key, question, found } => self.resolved(key, question, found)?,
             Event::Wake => self.wake(),
         }
         Ok(())

@@ -2,7 +2,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "the corpora are files; the functions they go to are pure")]
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
+
+use buildswarm_core::spec::BuildSpec;
 
 #[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
 #[path = "../../fuzz/src/pure.rs"]
@@ -11,16 +15,19 @@ mod pure;
 #[path = "../../fuzz/src/scheduling.rs"]
 mod scheduling;
 
-fn replay(target: &str, run: fn(&[u8])) {
+fn files(target: &str) -> Vec<PathBuf> {
     let directory = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let mut inputs = 0;
-    for entry in fs::read_dir(&directory).expect("the target has a corpus") {
-        let path = entry.expect("it can be listed").path();
+    let entries = fs::read_dir(directory).expect("the target has a corpus");
+    entries.map(|entry| entry.expect("it can be listed").path()).collect()
+}
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let files = files(target);
+    assert!(!files.is_empty(), "the corpus of {target} is empty");
+    for path in files {
         println!("{}", path.display());
         run(&fs::read(path).expect("it can be read"));
-        inputs += 1;
     }
-    assert!(inputs > 0, "{directory} is empty");
     // What no corpus needs to hold.
     run(b"");
     run(&[0; 64]);
@@ -40,6 +47,16 @@ fn canonical_decode() {
 #[test]
 fn build_spec_decode() {
     replay("build_spec_decode", pure::build_spec_decode);
+}
+
+/// Seeds that are refused at their first field find nothing behind it: a new format takes new ones.
+#[test]
+fn a_specification_of_every_policy_is_among_the_seeds() {
+    let seeds = files("build_spec_decode");
+    let specs =
+        seeds.iter().filter_map(|path| BuildSpec::decode(&fs::read(path).expect("it can be read")).ok());
+    let policies: BTreeSet<_> = specs.map(|spec| spec.policy.name()).collect();
+    assert_eq!(policies.into_iter().collect::<Vec<_>>(), ["exact", "interface", "slot"]);
 }
 
 #[test]

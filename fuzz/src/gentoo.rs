@@ -1,13 +1,15 @@
 //! Reading Gentoo's files, which strangers may have written.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
 
 use blake2::Blake2b512;
 use buildswarm_portage::binhost::PackagesIndex;
 use buildswarm_portage::export::Export;
-use buildswarm_portage::gpkg::{self, Limits};
+use buildswarm_portage::gpkg::{self, Gpkg, Limits};
+use buildswarm_portage::interface::Interface;
 use buildswarm_portage::repositories::Repositories;
 use buildswarm_portage::resolve;
 use sha2::{Digest as _, Sha512};
@@ -26,6 +28,8 @@ pub fn gpkg_read(bytes: &[u8]) {
     let Ok((package, payload)) = gpkg::read(bytes, &LIMITS) else { return };
     let (_, again) = gpkg::read(bytes, &LIMITS).expect("what was read is read again");
     assert_eq!(payload, again);
+    let same = gpkg::compare(Cursor::new(bytes), Cursor::new(bytes), &LIMITS);
+    assert_eq!(same.expect("what was read is read again"), []);
     let _ = package.index_metadata();
 }
 
@@ -46,9 +50,9 @@ fn container(metadata: &[u8], image: &[u8]) -> Vec<u8> {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let (blake2b, sha512) = (hex(&Blake2b512::digest(content)), hex(&Sha512::digest(content)));
         manifest += &format!("DATA {name} {} BLAKE2B {blake2b} SHA512 {sha512}\n", content.len());
-        append(&mut out, name, content);
+        append(&mut out, &format!("hello-1.0-1/{name}"), content);
     }
-    append(&mut out, "Manifest", manifest.as_bytes());
+    append(&mut out, "hello-1.0-1/Manifest", manifest.as_bytes());
     out.resize(out.len() + 1024, 0);
     out
 }
@@ -57,7 +61,7 @@ fn container(metadata: &[u8], image: &[u8]) -> Vec<u8> {
 fn append(out: &mut Vec<u8>, name: &str, content: &[u8]) {
     let mut header = [0u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, &format!("hello-1.0-1/{name}"));
+    put(0, name);
     put(100, "0000644\x000000000\x000000000\0");
     put(124, &format!("{:011o}\x0000000000007\0        0", content.len()));
     put(257, "ustar\x0000");
@@ -66,6 +70,37 @@ fn append(out: &mut Vec<u8>, name: &str, content: &[u8]) {
     out.extend_from_slice(&header);
     out.extend_from_slice(content);
     out.resize(out.len().next_multiple_of(512), 0);
+}
+
+/// Where the file of [`interface`] may lie: how a file counts depends on it.
+const PATHS: [&str; 4] = [
+    "usr/lib64/libx.so",
+    "usr/bin/x",
+    "usr/src/linux/x.ko",
+    "usr/lib/python3.13/__pycache__/x.cpython-313.pyc",
+];
+
+/// One file of an image, whatever it holds, has an interface: the first byte says where it lies, the others are
+/// its content. The same file has the same one, and no differences from itself.
+pub fn interface(bytes: &[u8]) {
+    let Some((place, content)) = bytes.split_first() else { return };
+    let mut image = Vec::new();
+    append(&mut image, &format!("image/{}", PATHS[usize::from(*place) % PATHS.len()]), content);
+    append(&mut image, "image/usr/lib/python3.13/x.py", b"x = 1\n");
+    image.resize(image.len() + 1024, 0);
+    // An empty tar archive.
+    let package = container(&[0; 1024], &image);
+    let read = || {
+        let gpkg = Gpkg::read(package.as_slice(), &LIMITS).ok()?;
+        Interface::of(&gpkg, Cursor::new(&package), &LIMITS).ok()
+    };
+    let Some(found) = read() else {
+        assert!(content.len() as u64 > LIMITS.container / 2, "no content is an error");
+        return;
+    };
+    let again = read().expect("what was read is read again");
+    assert_eq!((found.digest(), &found), (again.digest(), &again));
+    assert!(Interface::differences(&found, &again).is_empty());
 }
 
 /// An index that is accepted can be written, and reads back as itself.
@@ -92,13 +127,13 @@ pub fn plan_json(bytes: &[u8]) {
         assert_eq!(place[index.get()].replace(at), None, "ordered twice");
     }
     for index in requirements.order() {
-        for (need, _) in requirements.of(*index) {
+        for need in requirements.of(*index).iter().map(|need| need.package) {
             let (need, own) = (place[need.get()], place[index.get()]);
             assert!(need < own, "a package stands before what it requires");
         }
         assert_eq!(
             requirements.installation_order(&plan, *index).len(),
-            requirements.of(*index).count(),
+            requirements.of(*index).len(),
             "something is not installed",
         );
     }

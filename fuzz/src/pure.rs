@@ -1,8 +1,9 @@
 //! Reading the forms of `buildswarm-core`: whatever is accepted is written back as the same bytes.
 
-use buildswarm_core::address::exact_key;
+use buildswarm_core::address::{exact_key, reuse_key};
 use buildswarm_core::canonical::{DecodeError, Decoder, Encoder, as_text};
 use buildswarm_core::package::{Cpv, Slot};
+use buildswarm_core::policy::Policy;
 use buildswarm_core::spec::BuildSpec;
 use buildswarm_core::spec::difference::differences;
 
@@ -50,7 +51,7 @@ fn recode(schema: &[u8], record: &[u8], encoder: &mut Encoder) -> Result<(), Dec
             2 => encoder.number(tag, decoder.number(tag)?),
             3 => encoder.digest(tag, &decoder.digest(tag)?),
             4 => encoder.list(tag, decoder.list(tag)?.into_iter()),
-            5 => encoder.set(tag, decoder.set(tag)?),
+            5 => encoder.set(tag, decoder.set::<Vec<_>>(tag)?),
             6 => encoder.map(tag, &decoder.map(tag, as_text)?),
             _ if decoder.has(tag) => encoder.bytes(tag, decoder.bytes(tag)?),
             _ => {}
@@ -64,5 +65,8 @@ pub fn build_spec_decode(bytes: &[u8]) {
     let Ok(spec) = BuildSpec::decode(bytes) else { return };
     assert_eq!(spec.encode(), bytes);
     assert!(differences(&spec, &spec).is_empty());
-    let _ = exact_key(&spec);
+    let _ = match spec.policy {
+        Policy::Exact => *exact_key(&spec).digest(),
+        Policy::Interface | Policy::Slot => *reuse_key(&spec).digest(),
+    };
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use buildswarm_core::scheduler::{
     Command, DroneId, Estimates, Event, FailureClass, Fence, JobRequest, Limits, Offer, Outcome, Phase,
-    PlanId, Scheduler, invariants,
+    PlanId, Question, Scheduler, invariants,
 };
 use buildswarm_core::time::Instant;
 use buildswarm_core::{BuildKey, Digest};
@@ -26,6 +26,13 @@ struct Attempt {
     key: BuildKey,
 }
 
+/// What was handed out, and so can be reported on.
+#[derive(Default)]
+struct HandedOut {
+    attempts: Vec<Attempt>,
+    questions: Vec<(BuildKey, Question)>,
+}
+
 struct Bytes<'a>(&'a [u8]);
 
 impl Bytes<'_> {
@@ -40,6 +47,11 @@ impl Bytes<'_> {
         let at = usize::from(self.next());
         let forged = Attempt { drone: DroneId(99), fence: Fence(9_999), key: key(KEYS) };
         if attempts.is_empty() { forged } else { attempts[at % attempts.len()] }
+    }
+
+    fn question(&mut self, questions: &[(BuildKey, Question)]) -> (BuildKey, Question) {
+        let at = usize::from(self.next());
+        if questions.is_empty() { (key(0), Question(9_999)) } else { questions[at % questions.len()] }
     }
 
     fn plan(&mut self) -> PlanId {
@@ -59,12 +71,14 @@ impl Bytes<'_> {
             // Mostly what stands before, so that most plans are taken; itself and cycles too.
             let waits_for =
                 (0..KEYS).filter(|other| wanted >> other & 1 == 1 && is_chosen(*other)).map(key).collect();
+            let estimate = self.next();
             jobs.push(JobRequest {
                 key: key(number),
                 label: format!("cat/p{number}-1").parse().expect("a package"),
                 waits_for,
-                estimate: Duration::from_secs(u64::from(self.next())),
+                estimate: Duration::from_secs(u64::from(estimate)),
                 goal: number.is_multiple_of(3),
+                resolve: estimate.is_multiple_of(2),
             });
         }
         jobs
@@ -85,8 +99,8 @@ impl Bytes<'_> {
         Outcome::Failed { class, message: "no\n".repeat(usize::from(self.next())) }
     }
 
-    fn event(&mut self, attempts: &[Attempt]) -> Event {
-        match self.next() % 16 {
+    fn event(&mut self, HandedOut { attempts, questions }: &HandedOut) -> Event {
+        match self.next() % 17 {
             0 => Event::Submit {
                 plan: self.plan(),
                 keep_going: self.next().is_multiple_of(2),
@@ -130,7 +144,11 @@ impl Bytes<'_> {
                 let Attempt { drone, fence, key } = self.attempt(attempts);
                 Event::Finished { drone, fence, key, outcome: self.outcome() }
             }
-            _ => Event::Wake,
+            15 => Event::Wake,
+            _ => {
+                let (key, question) = self.question(questions);
+                Event::Resolved { key, question, found: self.next().is_multiple_of(2) }
+            }
         }
     }
 }
@@ -143,7 +161,7 @@ pub fn scheduler_ops(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut scheduler = Scheduler::new(Limits::STANDARD, Estimates::new(), Fence(1));
     let mut now = Instant::START;
-    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut handed_out = HandedOut::default();
     for _ in 0..EVENTS_MAX {
         if bytes.0.is_empty() {
             return;
@@ -154,15 +172,24 @@ pub fn scheduler_ops(bytes: &[u8]) {
             seconds @ 200.. => now.after(Duration::from_secs(u64::from(seconds - 199))),
             _ => scheduler
                 .deadline()
-                .map_or(now, |(at, _)| if attempts.len().is_multiple_of(4) { at } else { now }),
+                .map_or(now, |(at, _)| if handed_out.attempts.len().is_multiple_of(4) { at } else { now }),
         };
-        let event = bytes.event(&attempts);
+        let event = bytes.event(&handed_out);
         let _ = scheduler.handle(now, event);
         invariants::check(&scheduler).expect("the invariants hold after an event");
         while let Some(command) = scheduler.poll() {
-            if let Command::Start { drone, fence, key, .. } = command {
-                assert!(attempts.last().is_none_or(|last| last.fence < fence), "{fence} is not new");
-                attempts.push(Attempt { drone, fence, key });
+            match command {
+                Command::Start { drone, fence, key, .. } => {
+                    let last = handed_out.attempts.last();
+                    assert!(last.is_none_or(|last| last.fence < fence), "{fence} is not new");
+                    handed_out.attempts.push(Attempt { drone, fence, key });
+                }
+                Command::Resolve { key, question } => {
+                    let last = handed_out.questions.last();
+                    assert!(last.is_none_or(|(_, last)| *last < question), "{question} is not new");
+                    handed_out.questions.push((key, question));
+                }
+                Command::Kill { .. } | Command::JobStateChanged { .. } | Command::PlanDone { .. } => {}
             }
         }
         invariants::check_drained(&scheduler).expect("the invariants hold when all is said");

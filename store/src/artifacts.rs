@@ -1,6 +1,7 @@
-//! What builds yielded, by key.
+//! What builds yielded, by either key.
 
 mod commit;
+mod reuse;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,6 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::Result;
 use crate::index::Fault;
+use crate::index::rows::Stored;
 use crate::index::values::{Bytes32, Unsigned};
 use crate::store::{Shared, Store};
 use row::Recorded;
@@ -57,19 +59,12 @@ impl Store {
     /// As [`artifact`](Self::artifact).
     pub fn artifacts(&self, keys: &[BuildKey]) -> Result<BTreeMap<BuildKey, Artifact>> {
         let mut found = BTreeMap::new();
-        // Sorted, so that neighbours in the index are looked up one after the other.
-        let sorted: Vec<BuildKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
-        for page in sorted.chunks(PAGE) {
-            let recorded = self.shared.index.read(|reader| {
-                let rows: rusqlite::Result<Vec<_>> = page.iter().map(|key| row::find(reader, *key)).collect();
-                Ok(rows?)
-            })?;
-            for recorded in recorded.into_iter().flatten() {
-                if self.shared.resolves(&recorded)? {
-                    found.insert(recorded.artifact.key, recorded.artifact);
-                }
+        self.shared.look_up(keys, row::find, |key, recorded| {
+            if self.shared.resolves(&recorded)? {
+                found.insert(key, recorded.artifact);
             }
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 
@@ -78,7 +73,14 @@ impl Store {
     /// # Errors
     /// As [`artifact`](Self::artifact).
     pub fn present(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
-        Ok(self.artifacts(keys)?.into_keys().collect())
+        let mut found = BTreeSet::new();
+        self.shared.look_up(keys, row::find_blobs, |key, blobs| {
+            if self.shared.are_there(&blobs)? {
+                found.insert(key);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// All artifacts of a package by category and name, `dev-libs/foo`, newest first.
@@ -104,7 +106,7 @@ impl Store {
         Artifacts { store: self, page: VecDeque::new(), after: None, done: false }
     }
 
-    /// Forgets the artifact of a key, and its signed packages; whether there was one.
+    /// Forgets the artifact of a key, its reuse keys and its signed packages; whether there was one.
     ///
     /// Its blobs go with the next collection, unless something else refers to them: a generation does.
     ///
@@ -141,8 +143,35 @@ impl Store {
 }
 
 impl Shared {
+    /// Hands what `find` finds for each key to `each`, outside of the transactions that it is found in.
+    fn look_up<T>(
+        &self,
+        keys: &[BuildKey],
+        find: impl Fn(&Connection, BuildKey) -> rusqlite::Result<Option<T>>,
+        mut each: impl FnMut(BuildKey, T) -> Result<()>,
+    ) -> Result<()> {
+        // Sorted, so that neighbours in the index are looked up one after the other.
+        let sorted: Vec<BuildKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        for page in sorted.chunks(PAGE) {
+            let rows = self.index.read(|reader| {
+                let rows: rusqlite::Result<Vec<_>> = page.iter().map(|key| find(reader, *key)).collect();
+                Ok(rows?)
+            })?;
+            for (key, row) in page.iter().zip(rows) {
+                if let Some(row) = row {
+                    each(*key, row)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn resolves(&self, recorded: &Recorded) -> Result<bool> {
-        for stored in &recorded.blobs {
+        self.are_there(&recorded.blobs)
+    }
+
+    fn are_there(&self, blobs: &[Stored; 3]) -> Result<bool> {
+        for stored in blobs {
             if !self.is_there(stored)? {
                 return Ok(false);
             }

@@ -216,6 +216,12 @@ pub(crate) fn move_aside(from: &Path, to: &Path) -> Result<()> {
     sync_dir(parent(from))
 }
 
+/// Gives a durable file its name, in place of whatever has it.
+pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
+    reach(Step::Publish).and_then(|()| fs::rename(from, to)).map_err(Error::io("create", to))?;
+    sync_dir(parent(to))
+}
+
 /// Removes a file; `false` if there was none.
 pub(crate) fn remove(path: &Path) -> Result<bool> {
     match reach(Step::Unlink).and_then(|()| fs::remove_file(path)) {

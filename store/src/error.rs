@@ -33,6 +33,16 @@ pub enum Error {
         /// The newest format known here.
         known: u32,
     },
+    /// Written by an earlier version of this program, and opened for reading only.
+    #[error("the store {} has format {found}; it is converted to {known} when it is next opened for writing, for instance by `build-swarm store verify`", path.display())]
+    OlderFormat {
+        /// The store's directory.
+        path: PathBuf,
+        /// The format it has.
+        found: u32,
+        /// The format read here.
+        known: u32,
+    },
     /// Nothing there to read.
     #[error("there is no store in {}; the first build makes one", path.display())]
     NoStore {

@@ -11,6 +11,7 @@ pub(crate) enum Step {
     SyncDirectory,
     MoveAside,
     Unlink,
+    Migrate,
     Commit,
     Committed,
 }

@@ -1,5 +1,6 @@
 //! The index: one writer connection, a few readers, all access in short transactions.
 
+mod migrate;
 mod open;
 pub(crate) mod rows;
 mod schema;
@@ -62,7 +63,7 @@ impl Index {
     pub(crate) fn open_read_only(layout: &Layout) -> Result<Self> {
         let path = layout.index();
         let reader = open::reader(&path)?;
-        open::check_format(layout, &path, &reader)?;
+        open::require_current(layout, &path, &reader)?;
         Ok(Self { path, readers: Mutex::new(vec![reader]), writer: None })
     }
 

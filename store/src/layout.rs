@@ -30,6 +30,11 @@ impl Layout {
         self.root.join("index.db")
     }
 
+    /// What is kept of the index when it is converted from a format.
+    pub(crate) fn index_of_format(&self, format: u32) -> PathBuf {
+        self.root.join(format!("index-format-{format}.db"))
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }

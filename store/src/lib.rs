@@ -12,6 +12,7 @@
 //! - **Nothing wrong is served.** Bytes are hashed again on their way out. Damaged ones are taken out of service,
 //!   and the next put of the same bytes heals them.
 //! - **A key resolves only to what is there.** [`Store::artifact`] answers from the index and from the disk.
+//! - **Either key finds it.** [`Store::reused`] answers for reuse keys; of several artifacts the first committed stays.
 //! - **The first writer wins.** A later artifact for the same key is recorded as evidence and changes nothing.
 //! - **Collection fails closed.** [`Store::gc`] removes what nothing refers to, and nothing at all in any doubt.
 //!
@@ -59,7 +60,7 @@ pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
-pub use runs::{JobRow, Run, RunId, RunRow, RunState};
+pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use stats::Stats;
 pub use store::Store;

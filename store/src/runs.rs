@@ -39,11 +39,38 @@ impl fmt::Display for RunId {
     }
 }
 
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// What was asked for is to be there afterwards.
+    Build,
+    /// What is there is compared with what it would be if built from scratch.
+    Audit,
+}
+
+impl Purpose {
+    /// Its name in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// The index holds no other names.
+    fn named(name: &str) -> Self {
+        if name == Self::Audit.name() { Self::Audit } else { Self::Build }
+    }
+}
+
 /// A run that begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// What was asked for, as a person would write it.
     pub label: String,
+    /// What it is for.
+    pub purpose: Purpose,
     /// When it began.
     pub started: UnixSeconds,
 }
@@ -71,6 +98,8 @@ pub struct RunRow {
     pub id: RunId,
     /// What was asked for.
     pub label: String,
+    /// What it is, or was, for.
+    pub purpose: Purpose,
     /// When it began.
     pub started: UnixSeconds,
     /// The process it is, or was, the work of.
@@ -96,6 +125,17 @@ pub struct JobRow {
     pub started: Option<UnixSeconds>,
     /// The file its log is being written to.
     pub log_path: Option<String>,
+    /// The artifact that its key came to resolve to: under a policy also an earlier build with another key. `None`
+    /// is the one under its own key, or that there is none yet.
+    pub artifact: Option<BuildKey>,
+}
+
+impl JobRow {
+    /// The key its artifact is found under, once it has one.
+    #[must_use]
+    pub fn artifact_key(&self) -> BuildKey {
+        self.artifact.unwrap_or(self.key)
+    }
 }
 
 impl Store {
@@ -107,10 +147,12 @@ impl Store {
         let process = Process::current();
         self.shared.index.write(|transaction| {
             Ok(transaction.query_row(
-                "INSERT INTO runs (label, started, boot, pid, pid_started) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO runs (label, purpose, started, boot, pid, pid_started)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  RETURNING id",
                 params![
                     run.label,
+                    run.purpose.name(),
                     Unsigned::from(run.started),
                     process.boot,
                     process.pid,
@@ -166,7 +208,7 @@ impl Store {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let found: Vec<(RunRow, Process)> = self.shared.index.read(|reader| {
             let mut query = reader.prepare_cached(
-                "SELECT id, label, started, boot, pid, pid_started, finished, summary FROM runs
+                "SELECT id, label, started, boot, pid, pid_started, finished, summary, purpose FROM runs
                  ORDER BY id DESC LIMIT ?1",
             )?;
             let found = query.query_map([limit], run_from_row)?;
@@ -189,8 +231,8 @@ impl Store {
         self.shared.index.read(|reader| {
             require(reader, run)?;
             let mut query = reader.prepare_cached(
-                "SELECT key, package, state, reason, slot, started, log_path FROM jobs WHERE run = ?1
-                 ORDER BY key",
+                "SELECT key, package, state, reason, slot, started, log_path, artifact FROM jobs
+                 WHERE run = ?1 ORDER BY key",
             )?;
             let found = query.query_map([run.0], job_from_row)?;
             Ok(found.collect::<Result<_, _>>()?)
@@ -207,11 +249,11 @@ pub(crate) fn require(connection: &Connection, run: RunId) -> Result<(), Fault> 
 fn put_job(transaction: &Transaction<'_>, run: RunId, job: &JobRow) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO jobs (run, key, package, state, reason, slot, started, log_path)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO jobs (run, key, package, state, reason, slot, started, log_path, artifact)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT (run, key) DO UPDATE SET package = excluded.package, state = excluded.state,
                  reason = excluded.reason, slot = excluded.slot, started = excluded.started,
-                 log_path = excluded.log_path",
+                 log_path = excluded.log_path, artifact = excluded.artifact",
         )?
         .execute(params![
             run.0,
@@ -222,6 +264,7 @@ fn put_job(transaction: &Transaction<'_>, run: RunId, job: &JobRow) -> rusqlite:
             job.slot,
             job.started.map(Unsigned::from),
             job.log_path,
+            job.artifact.map(Bytes32::from),
         ])
         .map(drop)
 }
@@ -238,6 +281,7 @@ fn run_from_row(row: &Row<'_>) -> rusqlite::Result<(RunRow, Process)> {
     let run = RunRow {
         id: RunId(row.get(0)?),
         label: row.get(1)?,
+        purpose: Purpose::named(&row.get::<_, String>(8)?),
         started: row.get::<_, Unsigned>(2)?.into(),
         pid: process.pid,
         state,
@@ -254,5 +298,6 @@ fn job_from_row(row: &Row<'_>) -> rusqlite::Result<JobRow> {
         slot: row.get(4)?,
         started: row.get::<_, Option<Unsigned>>(5)?.map(Into::into),
         log_path: row.get(6)?,
+        artifact: row.get::<_, Option<Bytes32>>(7)?.map(Into::into),
     })
 }

@@ -18,7 +18,8 @@ use crate::{disk, filesystem};
 ///   [`open_blob`](Self::open_blob), [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path),
 ///   [`contains`](Self::contains)
 /// - Artifacts: [`commit_artifact`](Self::commit_artifact), [`artifact`](Self::artifact),
-///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`artifacts_of`](Self::artifacts_of),
+///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`reused`](Self::reused),
+///   [`reuse_keys_of`](Self::reuse_keys_of), [`artifacts_of`](Self::artifacts_of),
 ///   [`all_artifacts`](Self::all_artifacts), [`remove_artifact`](Self::remove_artifact),
 ///   [`reproductions`](Self::reproductions)
 /// - Signed packages: [`put_signed`](Self::put_signed), [`signed_package`](Self::signed_package)

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use buildswarm_core::artifact::{Artifact, BlobRef};
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_core::{BlobId, BuildKey, Digest};
+use buildswarm_core::{BlobId, BuildKey, Digest, ReuseKey};
 
 use crate::faults::Step;
 use crate::faults::scripted::{Then, script, trace};
@@ -30,12 +30,17 @@ fn artifact(key: u8, [file, log, preimage]: [BlobRef; 3]) -> Artifact {
         log,
         preimage,
         payload: Digest::of(b"payload"),
+        interface: Digest::of(b"interface"),
         installed_size: 1,
         build_millis: 1,
         built_at: UnixSeconds(1),
         builder: "drone".to_owned(),
         metadata: std::collections::BTreeMap::new(),
     }
+}
+
+fn reuse() -> ReuseKey {
+    ReuseKey::from_digest(Digest::of(b"reuse"))
 }
 
 fn files_in(dir: &Path) -> usize {
@@ -143,10 +148,10 @@ fn life(store: &Store, mut out: impl Write) {
     let put = |bytes: &[u8]| store.put_bytes(bytes).unwrap();
     let whole = artifact(1, [put(&large(1)), put(b"log"), put(b"preimage")]);
     say(format!("put {}", whole.file.id));
-    let _ = store.commit_artifact(&whole).unwrap();
+    let _ = store.commit_artifact(&whole, &[reuse()]).unwrap();
     say(format!("committed {}", whole.key));
     let doomed = artifact(2, [put(&large(2)), put(b"log"), put(b"preimage")]);
-    let _ = store.commit_artifact(&doomed).unwrap();
+    let _ = store.commit_artifact(&doomed, &[reuse()]).unwrap();
     let file = store.shared.layout.blob(&doomed.file.id);
     std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, b"rot").unwrap();
@@ -189,6 +194,7 @@ fn a_death_at_any_step_breaks_no_promise() {
             if let Some(key) = line.strip_prefix("committed ") {
                 let found = store.artifact(key.parse().unwrap()).unwrap().unwrap();
                 assert_eq!(store.read_blob(found.file.id, 1 << 20).unwrap(), large(1), "died at {at}");
+                assert_eq!(store.reused(&[reuse()]).unwrap()[&reuse()], found, "died at {at}");
             }
         }
         let report = store.verify().unwrap();
@@ -206,6 +212,108 @@ fn a_death_at_any_step_breaks_no_promise() {
             return;
         }
         assert!(!child.status.success(), "died at {at}: {child:?}");
+    }
+}
+
+/// The index of a store of format 1, and how many artifacts it has.
+const FORMAT_1: (&str, usize) = (include_str!("../tests/store/format-1.sql"), 3);
+
+fn index_of_format_1(dir: &Path) {
+    rusqlite::Connection::open(dir.join("index.db")).unwrap().execute_batch(FORMAT_1.0).unwrap();
+}
+
+/// The format of an index, with its number of artifacts.
+fn format_of(index: &Path) -> (u32, usize) {
+    let index = rusqlite::Connection::open(index).unwrap();
+    let format = index.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+    let count: u32 = index.query_row("SELECT count(*) FROM artifacts", [], |row| row.get(0)).unwrap();
+    (format, count as usize)
+}
+
+#[test]
+fn a_conversion_keeps_a_copy_first() {
+    let dir = tempfile::tempdir().unwrap();
+    index_of_format_1(dir.path());
+    script(None);
+    let store = Store::open(dir.path()).unwrap();
+    let steps = trace();
+    script(None);
+    let at = |step| steps.iter().position(|taken| *taken == step).unwrap();
+    // The copy gets its name and its directory is synced, then the index changes.
+    assert_eq!(steps[at(Step::Publish) + 1], Step::SyncDirectory);
+    assert_eq!(steps[at(Step::Publish) + 2], Step::Migrate);
+    assert_eq!(at(Step::Committed), at(Step::Commit) + 1);
+    assert_eq!(steps.iter().filter(|step| **step == Step::Commit).count(), 1, "one transaction");
+    assert_eq!(store.all_artifacts().count(), FORMAT_1.1);
+}
+
+#[test]
+fn a_conversion_that_fails_anywhere_leaves_one_format_or_the_other() {
+    for at in 0.. {
+        let dir = tempfile::tempdir().unwrap();
+        index_of_format_1(dir.path());
+        script(Some((at, Then::Fail)));
+        let outcome = Store::open(dir.path());
+        let steps = trace();
+        script(None);
+        if outcome.is_ok() {
+            assert!(at >= steps.len() && at > 10);
+            return;
+        }
+        left_by_a_conversion(
+            dir.path(),
+            steps.contains(&Step::Committed),
+            &format!("step {at} of {steps:?}"),
+        );
+    }
+}
+
+/// What holds after a conversion that did not come to its end.
+fn left_by_a_conversion(dir: &Path, committed: bool, when: &str) {
+    let expected = if committed { 2 } else { 1 };
+    assert_eq!(format_of(&dir.join("index.db")), (expected, FORMAT_1.1), "{when}");
+    let kept = dir.join("index-format-1.db");
+    assert!(!committed || kept.exists(), "{when}");
+    if kept.exists() {
+        assert_eq!(format_of(&kept), (1, FORMAT_1.1), "{when}");
+    }
+    let store = Store::open(dir).unwrap();
+    assert_eq!(store.all_artifacts().count(), FORMAT_1.1, "{when}");
+    assert_eq!(store.shared.index.damage().unwrap(), Vec::<String>::new(), "{when}");
+    assert_eq!(files_in(&dir.join("tmp")), 0, "{when}");
+    drop(store);
+    assert_eq!(format_of(&dir.join("index.db")).0, 2, "{when}");
+    assert_eq!(format_of(&kept), (1, FORMAT_1.1), "{when}");
+}
+
+/// Not a test by itself: dies while it opens a store, at the step it was told.
+#[test]
+fn child_that_dies_converting() {
+    let Some(path) = std::env::var_os(STORE) else { return };
+    script(Some((std::env::var(AT).unwrap().parse().unwrap(), Then::Die)));
+    drop(Store::open(path).unwrap());
+}
+
+#[test]
+fn a_death_while_converting_leaves_one_format_or_the_other() {
+    // Which step has which number, from a conversion that nothing disturbs.
+    let dir = tempfile::tempdir().unwrap();
+    index_of_format_1(dir.path());
+    script(None);
+    drop(Store::open(dir.path()).unwrap());
+    let steps = trace();
+    let committed = steps.iter().position(|step| *step == Step::Committed).unwrap();
+    for at in 0..=committed + 1 {
+        let dir = tempfile::tempdir().unwrap();
+        index_of_format_1(dir.path());
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::child_that_dies_converting"])
+            .env(STORE, dir.path())
+            .env(AT, at.to_string())
+            .output()
+            .unwrap();
+        assert!(!child.status.success(), "died at {at}: {child:?}");
+        left_by_a_conversion(dir.path(), at >= committed, &format!("died at {at} of {steps:?}"));
     }
 }
 

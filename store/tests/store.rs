@@ -12,11 +12,15 @@ mod collection;
 mod crash;
 #[path = "store/full_disk.rs"]
 mod full_disk;
+#[path = "store/migration.rs"]
+mod migration;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/opening.rs"]
 mod opening;
 #[path = "store/records.rs"]
 mod records;
+#[path = "store/reuse.rs"]
+mod reuse;
 #[path = "store/support.rs"]
 mod support;

@@ -155,8 +155,49 @@ fn why_and_diff_name_what_differs() {
     );
     let document = world.json(["diff", "--json", &before, &after]);
     assert_eq!(document["differences"][0]["text"], "USE +extra", "{document}");
+    // Another USE flag, and nothing that others would notice.
+    let interface = |name: &str| world.json(["interface", "--json", name])["interface"].clone();
+    assert_eq!(document["interface"]["before"], interface(&before), "{document}");
+    assert_eq!(document["interface"]["after"], interface("=tiny-apps/leaf-1"), "the newest of that package");
+    assert_eq!(interface("leaf"), interface(&after), "its only version");
+    assert_eq!(document["interface"]["changes"], serde_json::json!([]), "{document}");
+    assert!(difference.ends_with("different payloads\nthe same interface\n"), "{difference}");
     assert!(world.refuse(["diff", "ffff", short]).contains("no key in the store begins with ffff"));
     assert!(world.refuse(["diff", "xyz", short]).contains("4 or more hexadecimal digits"));
+}
+
+#[test]
+fn interfaces_are_shown_and_compared() {
+    let world = World::prepared();
+    let shown = world.succeed(["interface", "tiny-libs/note"]);
+    assert!(shown.starts_with("usr/share/tiny/note: file "), "{shown}");
+    assert!(shown.trim_end().ends_with(" tiny-libs/note-1"), "{shown}");
+    let document = world.json(["interface", "--json", "tiny-libs/note-1"]);
+    assert_eq!(document["package"], "tiny-libs/note-1", "{document}");
+    assert_eq!(document["files"]["usr/share/tiny/note"]["kind"], "file", "{document}");
+
+    tiny::add(&world, "tiny-libs/note-2", &format!("SLOT=\"0/1\"\n{}", tiny::INSTALL));
+    assert_eq!(world.build(&["=tiny-libs/note-2"])["built"], 1);
+    let refused = world.refuse(["interface", "note"]);
+    assert!(refused.contains("note is 2 packages: tiny-libs/note-1, tiny-libs/note-2"), "{refused}");
+    assert!(world.refuse(["interface", "tiny-libs/nobody-1"]).contains("nothing named tiny-libs/nobody-1"));
+    let changed = "usr/share/tiny/note: content changed\nthe interface differs in 1\n";
+    let difference = world.succeed(["diff", "tiny-libs/note-1", "tiny-libs/note-2"]);
+    assert!(difference.ends_with(changed), "{difference}");
+
+    // Package files need no store.
+    world.succeed(["finalize", "--only"]);
+    let files = Command::new("find").arg(world.state()).args(["-name", "*.gpkg.tar"]).output().unwrap();
+    let files = String::from_utf8(files.stdout).unwrap();
+    let [file] = files.lines().collect::<Vec<_>>()[..] else { panic!("{files}") };
+    let of_file = |command: &[&str]| world.json(["--state", "/nonexistent"].iter().chain(command).copied());
+    let digest = world.json(["interface", "--json", "tiny-libs/note-2"])["interface"].clone();
+    assert_eq!(of_file(&["interface", "--json", file])["interface"], digest);
+    let compared = of_file(&["diff", "--json", file, file]);
+    assert_eq!((&compared["interface"]["before"], &compared["before"]["file"]), (&digest, &file.into()));
+    let text = world.succeed(["diff", "tiny-libs/note-1", file]);
+    assert!(text.ends_with(changed) && !text.contains("inputs differ"), "{text}");
+    assert!(world.refuse(["interface", "nowhere.gpkg.tar"]).contains("nowhere.gpkg.tar: No such file"));
 }
 
 #[test]
@@ -297,6 +338,7 @@ fn help_completions_and_man_pages_are_there() {
         "plan",
         "why",
         "diff",
+        "interface",
         "status",
         "logs",
         "finalize",

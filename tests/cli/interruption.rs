@@ -26,17 +26,27 @@ fn slow_world() -> World {
 }
 
 /// A build that goes on while the test does, until it is ended or dropped.
-struct Build {
+pub(crate) struct Build {
     child: Child,
     events: Lines<BufReader<ChildStdout>>,
 }
 
 impl Build {
-    fn start(world: &World) -> Self {
-        let mut command = world.command(["build", "--json", "-j3"].iter().chain(&ATOMS));
+    pub(crate) fn start(world: &World, atoms: &[&str]) -> Self {
+        let mut command = world.command(["build", "--json", "-j3"].iter().chain(atoms));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let events = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, events }
+    }
+
+    /// Reads events until one is as wanted.
+    pub(crate) fn until(&mut self, is_it: impl Fn(&Value) -> bool) {
+        loop {
+            let line = self.events.next().expect("it ended").unwrap();
+            if is_it(&serde_json::from_str(&line).unwrap()) {
+                return;
+            }
+        }
     }
 
     /// Reads events until one package is built and the two slow ones compile.
@@ -54,13 +64,13 @@ impl Build {
         }
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end and returns the exit code, with the events not read before.
-    fn end(mut self) -> (Option<i32>, Vec<Value>) {
+    pub(crate) fn end(mut self) -> (Option<i32>, Vec<Value>) {
         let rest = self.events.by_ref().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
         (self.child.wait().unwrap().code(), rest)
     }
@@ -105,7 +115,7 @@ fn entries(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn assert_nothing_is_left(world: &World) {
+pub(crate) fn assert_nothing_is_left(world: &World) {
     eventually(&format!("no process is left of {:?}", processes_of(world)), || {
         processes_of(world).is_empty()
     });
@@ -132,7 +142,7 @@ fn assert_the_same_command_goes_on(world: &World) {
 #[test]
 fn a_killed_run_loses_only_what_was_not_finished() {
     let world = slow_world();
-    let mut build = Build::start(&world);
+    let mut build = Build::start(&world, &ATOMS);
     build.until_two_compile();
     assert!(processes_of(&world).len() > 2, "the processes of builds are found: {:?}", processes_of(&world));
 
@@ -165,7 +175,7 @@ fn a_killed_run_loses_only_what_was_not_finished() {
 fn an_interrupted_run_ends_at_once_and_keeps_what_is_finished() {
     for signal in ["INT", "TERM"] {
         let world = slow_world();
-        let mut build = Build::start(&world);
+        let mut build = Build::start(&world, &ATOMS);
         build.until_two_compile();
         let start = Instant::now();
         build.signal(signal);
@@ -186,7 +196,7 @@ fn an_interrupted_run_ends_at_once_and_keeps_what_is_finished() {
 #[test]
 fn a_log_can_be_followed_to_the_end_of_its_build() {
     let world = slow_world();
-    let mut build = Build::start(&world);
+    let mut build = Build::start(&world, &ATOMS);
     build.until_two_compile();
     let followed = Ran::of(&mut world.command(["logs", "-f", "tiny-apps/slow"]));
     assert_eq!(followed.code, Some(0), "{followed}");

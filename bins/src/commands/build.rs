@@ -1,20 +1,24 @@
 //! `build`
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use buildswarm_store::{Purpose, Run};
+
 use super::{plan, publish};
+use crate::attempt::now;
 use crate::cli::Build;
 use crate::config::Config;
 use crate::planning::{self, Planned};
-use crate::report::{Report, Style};
+use crate::report::Report;
 use crate::state::State;
 use crate::swarm::{self, Local, Summary};
 
-pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
+pub(super) fn run(config: &Config, options: &Build) -> Result<ExitCode> {
+    let mut config = config.with_policy(options.request.policy);
     if options.pretend {
         return plan::show(&config, &options.request, options.verbose, options.json);
     }
@@ -32,16 +36,10 @@ pub(super) fn run(mut config: Config, options: &Build) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    let style = match (options.json, options.quiet) {
-        (true, _) => Style::Json,
-        (_, true) => Style::Quiet,
-        _ if io::stderr().is_terminal() => Style::Terminal,
-        _ => Style::Plain,
-    };
-    let mut report = Report::new(style);
-    let label = request.arguments.join(" ");
+    let mut report = Report::new(super::style(options.json, options.quiet));
+    let begins = Run { label: request.arguments.join(" "), purpose: Purpose::Build, started: now() };
     let local = Local { config: &config, state: &state, store: &store, work: work.path() };
-    let result = swarm::run(local, &planned, &label, start, &mut report);
+    let result = swarm::run(local, &planned, &begins, start, &mut report);
     report.end();
     let summary = result?;
     let published = if options.finalize && summary.is_success() {
@@ -70,8 +68,12 @@ fn print_summary(summary: &Summary, planned: &Planned, json: bool) -> Result<()>
         format!("{} hits", summary.hits),
         format!("{} failed", summary.failed),
     ];
-    let rare =
-        [(summary.blocked, "blocked"), (summary.unneeded, "not needed"), (summary.dropped, "not tried")];
+    let rare = [
+        (summary.reused, "reused"),
+        (summary.blocked, "blocked"),
+        (summary.unneeded, "not needed"),
+        (summary.dropped, "not tried"),
+    ];
     parts.extend(rare.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     println!("{} in {:.1} s", parts.join(", "), summary.seconds);
     for warning in &planned.resolution.export.warnings {

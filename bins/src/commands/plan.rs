@@ -23,7 +23,8 @@ pub(super) fn show(config: &Config, request: &Request, verbose: bool, json: bool
     let state = State::of(config)?;
     let store = existing_store(&state)?;
     let work = state.work_directory()?;
-    let planned = planning::plan(config, &state, store.as_ref(), &request.to_portage(), work.path())?;
+    let config = config.with_policy(request.policy);
+    let planned = planning::plan(&config, &state, store.as_ref(), &request.to_portage(), work.path())?;
     if json {
         println!("{}", as_json(&planned)?);
     } else {
@@ -45,15 +46,6 @@ fn is_no_store(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(buildswarm_store::Error::NoStore { .. }))
 }
 
-const fn fate_name(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Hit => "hit",
-        Fate::Build => "build",
-        Fate::Unneeded => "unneeded",
-        Fate::Installed => "installed",
-    }
-}
-
 /// The plan as one document.
 pub(super) fn as_json(planned: &Planned) -> Result<String> {
     let resolution = &planned.resolution;
@@ -62,7 +54,7 @@ pub(super) fn as_json(planned: &Planned) -> Result<String> {
         .indices()
         .map(|index| {
             let node = resolution.node(index);
-            let key = resolution.keyed[index.get()].as_ref().map(|keyed| keyed.key);
+            let artifact = planned.standing[index.get()].as_ref().map(|artifact| artifact.key);
             let dependencies: Vec<serde_json::Value> = plan
                 .dependencies(index)
                 .iter()
@@ -83,8 +75,9 @@ pub(super) fn as_json(planned: &Planned) -> Result<String> {
                 "iuse": node.declared_use,
                 "use_expand": node.use_expand,
                 "keywords": node.keywords,
-                "fate": fate_name(planned.fate(index)),
-                "key": key,
+                "fate": planned.fate(index).name(),
+                "key": resolution.keys.of(index),
+                "artifact": artifact,
                 "dependencies": dependencies,
             })
         })
@@ -93,6 +86,7 @@ pub(super) fn as_json(planned: &Planned) -> Result<String> {
     let count = |fate| plan.indices().filter(|index| planned.fate(*index) == fate).count();
     Ok(serde_json::to_string(&serde_json::json!({
         "schema": 1,
+        "policy": planned.policy,
         "portage": export.generator.portage,
         "requested": plan.requested().iter().map(|at| &plan.package(*at).package).collect::<Vec<_>>(),
         "packages": packages,
@@ -101,7 +95,9 @@ pub(super) fn as_json(planned: &Planned) -> Result<String> {
         "summary": {
             "packages": resolution.keyed().count(),
             "build": count(Fate::Build),
+            "undecided": count(Fate::Undecided),
             "hits": count(Fate::Hit),
+            "reused": count(Fate::Reuse),
             "unneeded": count(Fate::Unneeded),
             "installed": count(Fate::Installed),
         },
@@ -120,18 +116,18 @@ pub(super) fn print_tree(planned: &Planned, verbose: bool) {
         tree.print(index);
     }
     let count = |fate| plan.indices().filter(|index| planned.fate(*index) == fate).count();
-    let (build, hits) = (count(Fate::Build), count(Fate::Hit));
-    let unneeded = match count(Fate::Unneeded) {
-        0 => String::new(),
-        count => format!(", {count} not needed"),
-    };
+    let mut parts = vec![format!("{} to build", count(Fate::Build)), format!("{} hits", count(Fate::Hit))];
+    let rare = [
+        (Fate::Reuse, "reused"),
+        (Fate::Undecided, "to build unless their dependencies come out the same"),
+        (Fate::Unneeded, "not needed"),
+    ];
+    let rare = rare.into_iter().map(|(fate, what)| (count(fate), what)).filter(|(count, _)| *count > 0);
+    parts.extend(rare.map(|(count, what)| format!("{count} {what}")));
     for warning in &planned.resolution.export.warnings {
         eprintln!(" *  {}", warning.message);
     }
-    println!(
-        "\nTotal: {} packages ({build} to build, {hits} hits{unneeded})",
-        build + hits + count(Fate::Unneeded)
-    );
+    println!("\nTotal: {} packages ({})", planned.resolution.keyed().count(), parts.join(", "));
 }
 
 struct Tree<'a> {
@@ -162,7 +158,9 @@ impl Tree<'_> {
         let colors = self.colors;
         let state = match self.planned.fate(index) {
             Fate::Hit => colors.good("hit  "),
+            Fate::Reuse => colors.good("reuse"),
             Fate::Build => colors.notice("build"),
+            Fate::Undecided => colors.notice("maybe"),
             Fate::Unneeded | Fate::Installed => colors.faint("-    "),
         };
         let slot =
@@ -171,8 +169,8 @@ impl Tree<'_> {
         let mut line = format!("[{state}] {:indent$}{}", "", colors.name(&name), indent = depth * 2);
         if self.verbose {
             line += &flags(node, colors);
-            if let Some(keyed) = &self.planned.resolution.keyed[index.get()] {
-                line += &format!("  {}", colors.faint(&keyed.key.short()));
+            if let Some(key) = self.planned.resolution.keys.of(index) {
+                line += &format!("  {}", colors.faint(&key.short()));
             }
         }
         println!("{line}");

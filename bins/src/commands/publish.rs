@@ -16,7 +16,7 @@ use buildswarm_portage::binhost::{
 };
 use buildswarm_portage::gpkg;
 use buildswarm_portage::openpgp::{Signer, SigningSession};
-use buildswarm_store::{GenerationRow, RunState, SignedPackage, Store};
+use buildswarm_store::{GenerationRow, JobRow, Purpose, RunState, SignedPackage, Store};
 
 use super::status;
 use crate::attempt::now;
@@ -156,10 +156,13 @@ fn artifacts_of_run(store: &Store, run: Option<u32>) -> Result<BTreeMap<Cpv, Art
     if run.state == RunState::Running {
         bail!("run {} is still building", run.id);
     }
+    if run.purpose == Purpose::Audit {
+        bail!("run {} was an audit: it made nothing to be published", run.id);
+    }
     let jobs = store.jobs(run.id)?;
     let missing: Vec<String> = jobs
         .iter()
-        .filter(|job| !matches!(job.state.as_str(), "hit" | "built" | "unneeded"))
+        .filter(|job| !matches!(job.state.as_str(), "hit" | "reused" | "built" | "unneeded"))
         .map(|job| job.package.to_string())
         .collect();
     if !missing.is_empty() {
@@ -170,7 +173,8 @@ fn artifacts_of_run(store: &Store, run: Option<u32>) -> Result<BTreeMap<Cpv, Art
             missing.join(", ")
         );
     }
-    let keys: Vec<BuildKey> = jobs.iter().filter(|job| job.state != "unneeded").map(|job| job.key).collect();
+    let keys: Vec<BuildKey> =
+        jobs.iter().filter(|job| job.state != "unneeded").map(JobRow::artifact_key).collect();
     let found = store.artifacts(&keys)?;
     let mut artifacts = BTreeMap::new();
     for key in keys {

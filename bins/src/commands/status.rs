@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_store::{JobRow, RunId, RunRow, RunState, Store};
+use buildswarm_store::{JobRow, Purpose, RunId, RunRow, RunState, Store};
 
 use crate::attempt::now;
 use crate::cli::Status;
@@ -29,11 +29,14 @@ pub(super) fn run(config: &Config, options: &Status) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The run with a number, or the last one.
+/// The run with a number, or the last one that was to build something: an audit is looked at by its number.
 pub(super) fn find(store: &Store, number: Option<u32>) -> Result<RunRow> {
     let runs = store.runs(RUNS)?;
     match number {
-        None => runs.into_iter().next().ok_or_else(|| anyhow!("nothing was built here yet")),
+        None => runs
+            .into_iter()
+            .find(|run| run.purpose == Purpose::Build)
+            .ok_or_else(|| anyhow!("nothing was built here yet")),
         Some(number) => runs
             .into_iter()
             .find(|run| run.id == RunId::new(number))
@@ -59,12 +62,12 @@ fn as_json(run: &RunRow, jobs: &[JobRow]) -> serde_json::Value {
         .map(|job| {
             serde_json::json!({
                 "package": job.package, "key": job.key, "state": job.state, "reason": job.reason,
-                "slot": job.slot, "started": job.started, "log": job.log_path,
+                "slot": job.slot, "started": job.started, "log": job.log_path, "artifact": job.artifact,
             })
         })
         .collect();
     serde_json::json!({
-        "run": run.id.number(), "request": run.label, "started": run.started, "pid": run.pid,
+        "run": run.id.number(), "purpose": run.purpose.name(), "request": run.label, "started": run.started, "pid": run.pid,
         "state": state_name(&run.state), "summary": summary, "jobs": jobs,
     })
 }
@@ -95,13 +98,13 @@ fn print(run: &RunRow, jobs: &[JobRow], verbose: bool) {
     let counts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
     println!("{}", counts.join(", "));
     for job in jobs {
-        let is_over = matches!(job.state.as_str(), "hit" | "unneeded" | "built");
+        let is_over = matches!(job.state.as_str(), "hit" | "reused" | "unneeded" | "built");
         if is_over && !verbose {
             continue;
         }
         let state = match job.state.as_str() {
             "failed" | "blocked" => colors.bad(&job.state),
-            "hit" | "built" => colors.good(&job.state),
+            "hit" | "reused" | "built" => colors.good(&job.state),
             other => colors.notice(other),
         };
         let time = match job.started {

@@ -51,14 +51,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let resolution = resolve::keyed(export, &mut recipes)?;
 
     // 5. A key that the store resolves is a package that needs no build.
-    let keys: Vec<_> = resolution.keyed().map(|(_, keyed)| keyed.key).collect();
+    let keys: Vec<_> = resolution.keyed().map(|(_, key)| key).collect();
     let hits = match Path::new(store).exists() {
         true => Store::open_read_only(store)?.artifacts(&keys)?,
         false => Default::default(),
     };
-    for (index, keyed) in resolution.keyed() {
-        let found = if hits.contains_key(&keyed.key) { "hit " } else { "miss" };
-        println!("{found} {} {}", keyed.key.short(), resolution.plan.package(index).package);
+    for (index, key) in resolution.keyed() {
+        let found = if hits.contains_key(&key) { "hit " } else { "miss" };
+        println!("{found} {} {}", key.short(), resolution.plan.package(index).package);
     }
     println!("{} packages, {} hits", keys.len(), hits.len());
     Ok(())

@@ -325,18 +325,29 @@ def toolchain(path):
         tools["portage"] = {
             "path": os.path.dirname(portage.__file__),
             # Not only the version: people patch it, and its shell code runs in every build.
-            "sha256": probe("portage files", lambda: sha256_tree(os.path.dirname(portage.__file__))),
+            "sha256": probe("portage files", lambda: sha256_trees(portage_directories(portage))),
             "version": probe("portage.VERSION", lambda: str(portage.VERSION)),
         }
     return tools
 
 
-def sha256_tree(directory):
-    """Digest of every source file below a directory: name and content."""
+def portage_directories(portage):
+    """Where the code of Portage is that runs builds: its two Python packages, and its shell code and helpers."""
+    emerge = importlib.import_module("_emerge")
+    return [
+        os.path.dirname(portage.__file__),
+        os.path.dirname(emerge.__file__),
+        importlib.import_module("portage.const").PORTAGE_BIN_PATH,
+    ]
+
+
+def sha256_trees(directories):
+    """Digest of every source file below the directories: name and content."""
     digest = hashlib.sha256()
-    for file in walk_files(directory):
-        if not file.endswith((".pyc", ".pyo")):
-            digest.update(f"{os.path.relpath(file, directory)} {sha256_file(file)}\n".encode())
+    for directory in directories:
+        for file in walk_files(directory):
+            if not file.endswith((".pyc", ".pyo")):
+                digest.update(f"{os.path.relpath(file, directory)} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -747,7 +758,7 @@ class Exporter:
         return [patches[f] for f in sorted(patches, key=os.fsencode)]
 
     def hooks(self, package, settings):
-        """Shell files sourced around the ebuild, in the order ebuild.sh does."""
+        """What runs around the ebuild beside it, in the order Portage does."""
         hooks = []
         for path in probe("profile.bashrc", lambda: list(settings._pbashrc), []):
             kind = "profile.bashrc" if path.endswith("/profile.bashrc") else "package.bashrc"
@@ -761,6 +772,9 @@ class Exporter:
         version = str(package.cpv).partition("/")[2]
         names = (short, f"{short}:{package.slot}", re.sub(r"-r\d+$", "", version), version)
         hooks += [("env", f"{self.user_config}/env/{category}/{n}") for n in dict.fromkeys(names)]
+        # Not sourced: programs that run in the image after src_install (misc-functions.sh, install_hooks).
+        programs = [f"{self.user_config}/hooks/install/{n}" for n in list_dir(f"{self.user_config}/hooks/install")]
+        hooks += [("hooks/install", p) for p in programs if os.access(p, os.X_OK)]
         return [{"kind": kind, "path": path} for kind, path in hooks if os.path.isfile(path)]
 
     def qa_checks(self, package):

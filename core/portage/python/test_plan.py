@@ -429,6 +429,8 @@ class PlanTest(unittest.TestCase):
             write(f"{etc}/env/app-misc/full:0", ": env\n"),
             write(f"{etc}/bashrc", ": bashrc\n"),
             write(f"{etc}/bashrc.d/10-x", ": d\n"),
+            write(f"{etc}/hooks/install/no-program", ": no\n"),
+            write(f"{etc}/hooks/install/program", "#!/bin/sh\n"),
             write(f"{etc}/package.use", "app-misc/full savedconfig\n"),
             write(f"{etc}/savedconfig/app-misc/full-1.2/config", "X=1\n"),
             write(f"{etc}/savedconfig/app-misc/full", "less specific\n"),
@@ -444,6 +446,7 @@ class PlanTest(unittest.TestCase):
             write(f"{world.profile}/bashrc/extra.sh", ": extra\n"),
         ]
         self.addCleanup(lambda: [os.unlink(p) for p in made])
+        os.chmod(f"{etc}/hooks/install/program", 0o755)
         plan = world.plan("app-misc/full")
         node = next(n for n in plan["nodes"] if n["package"] == "full")
         other = next(n for n in plan["nodes"] if n["package"] == "lib")
@@ -464,6 +467,7 @@ class PlanTest(unittest.TestCase):
                 ("bashrc.d", f"{etc}/bashrc.d/10-x"),
                 ("env", f"{etc}/env/app-misc/full"),
                 ("env", f"{etc}/env/app-misc/full:0"),
+                ("hooks/install", f"{etc}/hooks/install/program"),
             ],
         )
         self.assertEqual(ebuild["savedconfig"], [f"{etc}/savedconfig/app-misc/full-1.2/config"])

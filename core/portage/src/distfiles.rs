@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use blake2::Blake2b512;
+use buildswarm_core::sorted::SortedMap;
 use buildswarm_core::spec::Distfile;
 use sha2::{Digest as _, Sha512};
 
@@ -101,10 +102,10 @@ impl Distfiles {
     ///
     /// # Errors
     /// [`DistfilesError::Io`] naming the file.
-    pub fn gather(&self, wanted: &BTreeMap<String, Distfile>) -> Result<Vec<Missing>, DistfilesError> {
+    pub fn gather(&self, wanted: &SortedMap<Distfile>) -> Result<Vec<Missing>, DistfilesError> {
         fs::create_dir_all(&self.directory).map_err(at(&self.directory))?;
         let mut missing = Vec::new();
-        for (name, distfile) in wanted {
+        for (name, distfile) in wanted.iter() {
             let target = self.directory.join(name);
             let mut refused = Vec::new();
             match check(&target, distfile)? {
@@ -117,7 +118,7 @@ impl Distfiles {
             }
             if !self.copy_from_sources(name, distfile, &target, &mut refused)? {
                 missing.push(Missing {
-                    name: name.clone(),
+                    name: name.to_owned(),
                     refused,
                     uris: Vec::new(),
                     fetch_log: String::new(),
@@ -160,7 +161,7 @@ impl Distfiles {
         configuration: &Configuration,
         trees: &Trees,
         node: &Node,
-        wanted: &BTreeMap<String, Distfile>,
+        wanted: &SortedMap<Distfile>,
         work: &Path,
     ) -> Result<(), DistfilesError> {
         let mut missing = self.gather(wanted)?;
@@ -269,7 +270,7 @@ mod tests {
         let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
         fs::create_dir(&theirs).unwrap();
         let distfiles = Distfiles::new(ours.clone(), vec![theirs.clone()]);
-        let wanted = BTreeMap::from([("a.tar".to_owned(), distfile(b"right"))]);
+        let wanted = SortedMap::from([("a.tar".to_owned(), distfile(b"right"))]);
 
         let missing = distfiles.gather(&wanted).unwrap();
         assert!(missing.len() == 1 && missing[0].refused.is_empty());

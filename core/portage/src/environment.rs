@@ -4,7 +4,52 @@
 //! things are, how fast or how loudly to work, how to fetch or package, or what this machine's whole
 //! repository looks like.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use buildswarm_core::sorted::SortedSet;
+
+/// Packages that write into what is built with them, so that every byte of theirs counts under the policy
+/// `interface`: compilers, assemblers, linkers, interpreters that compile, and generators of code.
+pub const TOOLCHAIN: [&str; 38] = [
+    "dev-build/autoconf",
+    "dev-build/automake",
+    "dev-build/libtool",
+    "dev-java/openjdk",
+    "dev-java/openjdk-bin",
+    "dev-lang/fpc",
+    "dev-lang/ghc",
+    "dev-lang/go",
+    "dev-lang/nasm",
+    "dev-lang/ocaml",
+    "dev-lang/rust",
+    "dev-lang/rust-bin",
+    "dev-lang/swig",
+    "dev-lang/vala",
+    "dev-lang/yasm",
+    "dev-lang/zig",
+    "dev-libs/gobject-introspection",
+    "dev-libs/protobuf",
+    "dev-python/cython",
+    "dev-qt/qtbase",
+    "dev-qt/qttools",
+    "dev-util/bindgen",
+    "dev-util/byacc",
+    "dev-util/gdbus-codegen",
+    "dev-util/glib-utils",
+    "dev-util/gperf",
+    "dev-util/re2c",
+    "dev-util/wayland-scanner",
+    "llvm-core/clang",
+    "llvm-core/lld",
+    "llvm-core/llvm",
+    "sys-devel/binutils",
+    "sys-devel/bison",
+    "sys-devel/flex",
+    "sys-devel/gcc",
+    "sys-devel/m4",
+    "sys-devel/mold",
+    "sys-libs/glibc",
+];
 
 /// Names that never enter a key.
 const LEFT_OUT: &[&str] = &[
@@ -104,8 +149,6 @@ const LEFT_OUT: &[&str] = &[
     "https_proxy",
     "no_proxy",
     // How to package; we package ourselves.
-    "BINPKG_COMPRESS",
-    "BINPKG_COMPRESS_FLAGS",
     "BINPKG_FORMAT",
     "PORTAGE_COMPRESSION_COMMAND",
     // What the repositories look like as a whole, and what chose the plan.
@@ -154,6 +197,7 @@ const LEFT_OUT: &[&str] = &[
 /// Beginnings of names that never enter a key.
 const LEFT_OUT_PREFIXES: &[&str] = &[
     "BASH_FUNC_",
+    "BINPKG_COMPRESS",
     "BINPKG_GPG_",
     "GPG_VERIFY_",
     "FETCHCOMMAND",
@@ -214,7 +258,7 @@ pub fn of_build(environment: &BTreeMap<String, String>) -> BTreeMap<String, Stri
 
 /// Those of a package's `FEATURES` that enter a key.
 #[must_use]
-pub fn altering_features<'a>(features: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+pub fn altering_features<'a>(features: impl IntoIterator<Item = &'a str>) -> SortedSet {
     features.into_iter().filter(|feature| ALTERING_FEATURES.contains(feature)).map(str::to_owned).collect()
 }
 
@@ -241,6 +285,6 @@ mod tests {
     #[test]
     fn only_features_that_alter_output_count() {
         let features = altering_features(["splitdebug", "ccache", "parallel-install", "nodoc"]);
-        assert_eq!(features.into_iter().collect::<Vec<_>>(), ["nodoc", "splitdebug"]);
+        assert_eq!(features.iter().collect::<Vec<_>>(), ["nodoc", "splitdebug"]);
     }
 }

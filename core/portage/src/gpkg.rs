@@ -8,11 +8,13 @@
 //!   bounded and checked against the Manifest, and nothing is ever extracted.
 //! * [`Gpkg::image`] lists the files to be installed, with their content; [`Gpkg::payload`] condenses image
 //!   and metadata into one digest on which two builds of the same thing agree.
+//! * [`compare`] says in what two packages differ that should agree, down to the section of an ELF file.
 //! * [`repack`] writes a package in our deterministic form, [`sign`] adds signatures to it.
 //!
 //! What is read here means nothing before its end has been reached without an error: a decompressor hands
 //! over all data of a damaged stream before it says so.
 
+mod compare;
 mod compress;
 mod container;
 mod error;
@@ -31,10 +33,11 @@ pub(crate) mod fixture;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use compare::{ContentDifference, Format, PayloadDifference, compare};
 pub use compress::Compression;
 pub use container::{Gpkg, Member};
 pub use error::{CompressionError, GpkgError, TarError};
-pub use image::{ImageEntry, ImageReader};
+pub use image::{ImageEntry, ImageReader, Owner};
 pub use limits::Limits;
 pub(crate) use manifest::hex;
 pub use metadata::{INDEX_KEYS, sonames};

@@ -1,19 +1,23 @@
 //! From an exported package to the inputs of its build: every file behind it hashed where it lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use buildswarm_core::Digest;
 use buildswarm_core::canonical::Encoder;
 use buildswarm_core::package::{Cpv, ParsePackageError, Slot};
-use buildswarm_core::spec::{BuildInputs, Distfile, Recipe};
+use buildswarm_core::plan::reuse::VersionQueries;
+use buildswarm_core::sorted::SortedMap;
+use buildswarm_core::spec::{BuildInputs, Distfile, Recipe, Surroundings};
 use sha2::{Digest as _, Sha256};
 
 use crate::environment;
-use crate::export::{BuildRoot, Ebuild, Generator, Node};
+use crate::export::{self, BuildRoot, Ebuild, Eclass, Generator, Node};
 use crate::machine::Machine;
+use crate::queries;
 use crate::root::Rights;
 
 /// Why the inputs of a build are not known.
@@ -93,6 +97,10 @@ pub struct Recipes<'a> {
     base: &'a Path,
     places: &'a [PathBuf],
     files: BTreeMap<PathBuf, FileDigest>,
+    /// Of the files that are shell code.
+    queries: BTreeMap<PathBuf, VersionQueries>,
+    /// Those of packages met so far.
+    surroundings: BTreeSet<Arc<Surroundings>>,
     toolchain: BTreeMap<String, String>,
     build_root: Digest,
 }
@@ -127,6 +135,8 @@ impl<'a> Recipes<'a> {
             base: &machine.base,
             places,
             files: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            surroundings: BTreeSet::new(),
             toolchain,
             build_root: identity(build_root, provided),
         })
@@ -191,12 +201,42 @@ impl<'a> Recipes<'a> {
             recipe: self.recipe(ebuild)?,
             distfiles: distfiles(node, ebuild)?,
             use_flags: node.use_flags.iter().cloned().collect(),
-            environment: environment::of_build(&node.environment),
-            features: environment::altering_features(
-                features.map(String::as_str).unwrap_or_default().split_whitespace(),
-            ),
-            toolchain,
-            build_root: self.build_root,
+            surroundings: self.shared(Surroundings {
+                environment: environment::of_build(&node.environment),
+                features: environment::altering_features(
+                    features.map(String::as_str).unwrap_or_default().split_whitespace(),
+                ),
+                toolchain,
+                build_root: self.build_root,
+            }),
+        })
+    }
+
+    /// The same for all packages that have the same.
+    fn shared(&mut self, surroundings: Surroundings) -> Arc<Surroundings> {
+        if let Some(known) = self.surroundings.get(&surroundings) {
+            return Arc::clone(known);
+        }
+        let shared = Arc::new(surroundings);
+        self.surroundings.insert(Arc::clone(&shared));
+        shared
+    }
+
+    /// Which versions the shell code of `node` asks for.
+    ///
+    /// # Errors
+    /// [`InputsError::Io`] if one of its files cannot be read.
+    pub fn queries(&mut self, node: &Node) -> Result<VersionQueries, InputsError> {
+        let Some(ebuild) = &node.ebuild else { return Ok(VersionQueries::Nothing) };
+        let code = ebuild.eclasses.iter().map(|eclass| &eclass.path);
+        let code = code.chain(ebuild.hooks.iter().map(|hook| &hook.path)).chain([&ebuild.path]);
+        code.chain(&ebuild.qa_checks).try_fold(VersionQueries::Nothing, |found, path| {
+            if !self.queries.contains_key(path) {
+                let outside = self.outside(path);
+                let bytes = fs::read(&outside).map_err(|source| InputsError::Io { path: outside, source })?;
+                self.queries.insert(path.clone(), queries::in_text(&String::from_utf8_lossy(&bytes)));
+            }
+            Ok(queries::union(found, &self.queries[path]))
         })
     }
 
@@ -220,10 +260,9 @@ impl<'a> Recipes<'a> {
     }
 
     fn recipe(&mut self, ebuild: &Ebuild) -> Result<Recipe, InputsError> {
-        let mut eclasses = BTreeMap::new();
-        for eclass in &ebuild.eclasses {
-            eclasses.insert(eclass.name.clone(), self.confirmed(&eclass.path, &eclass.sha256)?);
-        }
+        let digest =
+            |eclass: &Eclass| Ok((eclass.name.clone(), self.confirmed(&eclass.path, &eclass.sha256)?));
+        let eclasses = ebuild.eclasses.iter().map(digest).collect::<Result<_, InputsError>>()?;
         let mut hooks = Vec::new();
         for hook in &ebuild.hooks {
             hooks.push((hook.kind.clone(), self.digest(&hook.path)?.blake3));
@@ -232,26 +271,26 @@ impl<'a> Recipes<'a> {
         for patch in &ebuild.user_patches {
             patches.push((file_name(patch), self.digest(patch)?.blake3));
         }
-        let mut named = |paths: &[PathBuf]| -> Result<BTreeMap<String, Digest>, InputsError> {
+        let mut named = |paths: &[PathBuf]| -> Result<SortedMap<Digest>, InputsError> {
             paths.iter().map(|path| Ok((file_name(path), self.digest(path)?.blake3))).collect()
         };
         let qa_checks = named(&ebuild.qa_checks)?;
-        let mut saved_config = BTreeMap::new();
-        for path in &ebuild.savedconfig {
+        let saved = |path: &PathBuf| {
             let below = path.strip_prefix("/etc/portage/savedconfig").unwrap_or(path);
-            saved_config.insert(below.to_string_lossy().into_owned(), self.digest(path)?.blake3);
-        }
+            Ok((below.to_string_lossy().into_owned(), self.digest(path)?.blake3))
+        };
+        let saved_config = ebuild.savedconfig.iter().map(saved).collect::<Result<_, InputsError>>()?;
         let files = match &ebuild.filesdir {
             Some(directory) => self.tree(directory)?,
-            None => BTreeMap::new(),
+            None => SortedMap::default(),
         };
         let ebuild = self.confirmed(&ebuild.path, &ebuild.sha256)?;
         Ok(Recipe { ebuild, eclasses, files, patches, hooks, qa_checks, saved_config })
     }
 
     /// Every file below a directory: path below it to digest.
-    fn tree(&mut self, directory: &Path) -> Result<BTreeMap<String, Digest>, InputsError> {
-        let mut found = BTreeMap::new();
+    fn tree(&mut self, directory: &Path) -> Result<SortedMap<Digest>, InputsError> {
+        let mut found = Vec::new();
         let mut pending = vec![directory.to_owned()];
         while let Some(path) = pending.pop() {
             let outside = self.outside(&path);
@@ -264,11 +303,11 @@ impl<'a> Recipes<'a> {
                     pending.push(inside);
                 } else {
                     let below = inside.strip_prefix(directory).unwrap_or(&inside);
-                    found.insert(below.to_string_lossy().into_owned(), self.digest(&inside)?.blake3);
+                    found.push((below.to_string_lossy().into_owned(), self.digest(&inside)?.blake3));
                 }
             }
         }
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 }
 
@@ -318,10 +357,9 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn distfiles(node: &Node, ebuild: &Ebuild) -> Result<BTreeMap<String, Distfile>, InputsError> {
-    let mut distfiles = BTreeMap::new();
-    for file in &ebuild.distfiles {
-        let hashes: BTreeMap<String, String> = file
+fn distfiles(node: &Node, ebuild: &Ebuild) -> Result<SortedMap<Distfile>, InputsError> {
+    let distfile = |file: &export::Distfile| {
+        let hashes: SortedMap<String> = file
             .hashes
             .iter()
             .filter(|(name, _)| ["BLAKE2B", "SHA512"].contains(&name.as_str()))
@@ -334,9 +372,9 @@ fn distfiles(node: &Node, ebuild: &Ebuild) -> Result<BTreeMap<String, Distfile>,
                 ebuild: ebuild.path.clone(),
             });
         };
-        distfiles.insert(file.name.clone(), Distfile { size, hashes });
-    }
-    Ok(distfiles)
+        Ok((file.name.clone(), Distfile { size, hashes }))
+    };
+    ebuild.distfiles.iter().map(distfile).collect()
 }
 
 fn toolchain(build_root: &BuildRoot, generator: &Generator) -> BTreeMap<String, String> {

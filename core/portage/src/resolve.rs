@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use buildswarm_core::Digest;
 use buildswarm_core::package::ParsePackageError;
-use buildswarm_core::plan::keys::{self, Keyed};
+use buildswarm_core::plan::keys::{self, Keys};
+use buildswarm_core::plan::reuse::{self, Outputs, Rules, VersionQueries};
 use buildswarm_core::plan::{self, Origin, PackageIndex, Plan, PlanError, PlanPackage, Requirements};
-use buildswarm_core::spec::DependencyClasses;
+use buildswarm_core::spec::{BuildInputs, BuildSpec, DependencyClasses};
+use buildswarm_core::{BuildKey, Digest};
 
 use crate::capture::{CaptureError, Configuration};
 use crate::export::{Edge, Export, Node, NodeKind, Refusal, SCHEMA};
@@ -142,8 +143,12 @@ pub struct Resolution {
     pub plan: Plan,
     /// What must stand in which root.
     pub requirements: Requirements,
-    /// Specification, preimage and key by position; `None` for what stands in the build root.
-    pub keyed: Vec<Option<Keyed>>,
+    /// What each build is made of, by position; `None` for what stands in the build root.
+    pub inputs: Vec<Option<BuildInputs>>,
+    /// Which versions each recipe asks for, by position.
+    pub queries: Vec<VersionQueries>,
+    /// The exact key of each build, every dependency being the planned one.
+    pub keys: Keys,
 }
 
 impl Resolution {
@@ -154,8 +159,38 @@ impl Resolution {
     }
 
     /// Every package that has a key, with it, in building order.
-    pub fn keyed(&self) -> impl Iterator<Item = (PackageIndex, &Keyed)> {
-        self.requirements.order().iter().filter_map(|at| Some((*at, self.keyed[at.get()].as_ref()?)))
+    pub fn keyed(&self) -> impl Iterator<Item = (PackageIndex, BuildKey)> {
+        self.requirements.order().iter().filter_map(|index| Some((*index, self.keys.of(*index)?)))
+    }
+
+    /// The planned build of a package.
+    #[must_use]
+    pub fn planned_spec(&self, index: PackageIndex) -> Option<BuildSpec> {
+        self.exact_spec(index, |dependency| self.keys.of(dependency))
+    }
+
+    /// The build of a package with other builds of its dependencies: `key` says which.
+    #[must_use]
+    pub fn exact_spec(
+        &self,
+        index: PackageIndex,
+        key: impl Fn(PackageIndex) -> Option<BuildKey>,
+    ) -> Option<BuildSpec> {
+        let inputs = self.inputs[index.get()].as_ref()?;
+        keys::exact_spec(&self.plan, &self.requirements, inputs, index, key)
+    }
+
+    /// The specification under whose key earlier builds may stand for a package; `None` while something it
+    /// depends on has no outputs.
+    #[must_use]
+    pub fn reuse_spec(
+        &self,
+        index: PackageIndex,
+        rules: Rules<'_>,
+        outputs: impl Fn(PackageIndex) -> Option<Outputs>,
+    ) -> Option<BuildSpec> {
+        let queries = &self.queries[index.get()];
+        reuse::reuse_spec(&self.plan, &self.requirements, &self.inputs, queries, rules, index, outputs)
     }
 }
 
@@ -270,8 +305,15 @@ pub fn recipes<'a>(
 pub fn keyed(export: Export, recipes: &mut Recipes<'_>) -> Result<Resolution, ResolveError> {
     let plan = graph(&export)?;
     let requirements = plan.requirements()?;
-    let keyed = keys::exact(&plan, &requirements, |index| recipes.inputs(&export.nodes[index.get()]))?;
-    Ok(Resolution { export, plan, requirements, keyed })
+    let mut inputs = vec![None; plan.packages().len()];
+    let mut queries = vec![VersionQueries::default(); plan.packages().len()];
+    for index in requirements.order() {
+        let node = &export.nodes[index.get()];
+        inputs[index.get()] = Some(recipes.inputs(node)?);
+        queries[index.get()] = recipes.queries(node)?;
+    }
+    let keys = Keys::of_plan(&plan, &requirements, &inputs);
+    Ok(Resolution { export, plan, requirements, inputs, queries, keys })
 }
 
 /// Warnings of the exporter that mean an input it could not read.

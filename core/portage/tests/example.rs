@@ -59,12 +59,13 @@ fn the_library_plans_and_looks_up_without_a_daemon() {
     assert_eq!(
         packages,
         [
+            // What needs nothing first, then what needs that, and so on.
             "app-arch/lz4-1.9.4",
+            "app-misc/figlet-2.2.5",
             "app-text/scdoc-1.11.2",
             "dev-util/pkgconf-1.8.1",
             "virtual/pkgconfig-3",
             "app-arch/lz4json-2",
-            "app-misc/figlet-2.2.5",
         ],
         "{text}"
     );

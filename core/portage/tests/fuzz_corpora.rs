@@ -33,6 +33,11 @@ fn gpkg_members() {
 }
 
 #[test]
+fn interface() {
+    replay("interface", gentoo::interface);
+}
+
+#[test]
 fn packages_index() {
     replay("packages_index", gentoo::packages_index);
 }

@@ -32,7 +32,7 @@ fn only_the_canonical_form_is_read() {
     let set = |items: &[&str]| {
         let mut encoder = Encoder::new();
         encoder.list(1, items.iter().map(|item| item.as_bytes()));
-        Decoder::new(&encoder.finish()).set(1)
+        Decoder::new(&encoder.finish()).set::<Vec<_>>(1)
     };
     assert_eq!(set(&["b", "a"]), Err(DecodeError::Unsorted { tag: 1 }));
     assert_eq!(set(&["a", "a"]), Err(DecodeError::Unsorted { tag: 1 }));
@@ -61,8 +61,8 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         for tag in 0..4 {
-            let _ = Decoder::new(&bytes).set(tag);
-            let _ = Decoder::new(&bytes).map(tag, as_digest);
+            let _ = Decoder::new(&bytes).set::<Vec<_>>(tag);
+            let _ = Decoder::new(&bytes).map::<_, Vec<_>>(tag, as_digest);
             let _ = Decoder::new(&bytes).number(tag);
         }
     }

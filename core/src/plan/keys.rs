@@ -1,84 +1,308 @@
 //! The exact keys of a whole plan.
 //!
-//! Packages whose requirements are all keyed do not wait for each other: they are encoded and hashed in
-//! parallel, level by level. Ordering and parallelism have no part in the result.
+//! The inputs of packages do not depend on each other: they are encoded and hashed first, in parallel and in lanes.
+//! What is left is short, and goes level by level: packages of one level do not require each other. Ordering,
+//! lanes and parallelism have no part in the result, which is that of
+//! [`exact_key`](crate::address::exact_key) for each package.
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Origin, Plan, Requirements};
-use crate::address::exact_key_of_preimage;
-use crate::spec::{BuildInputs, BuildSpec, Dependency, DependencyIdentity};
-use crate::{BuildKey, plan::PackageIndex};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
-/// One package's specification, its canonical form and its key.
+use super::{Dependents, Need, Origin, PackageIndex, Plan, PlanPackage, Requirements};
+use crate::address::{DEPENDENCY, EXACT, INPUTS, SURROUNDINGS};
+use crate::canonical::Encoder;
+use crate::digest::batch::{Batch, Kind};
+use crate::policy::Policy;
+use crate::spec::{
+    BuildInputs, BuildSpec, Dependency, DependencyRecord, Identity, KeyDependency, Surroundings,
+    encode_key_message, key_dependency,
+};
+use crate::{BuildKey, Digest};
+
+/// Packages that one thread hashes at a time: enough to fill the lanes several times over, few enough to share a
+/// level between threads.
+const BATCH: usize = 64;
+
+/// The exact keys of a plan, with what they are made of, so that a change costs no more than what it concerns.
 #[derive(Debug, Clone)]
-pub struct Keyed {
-    /// The specification, dependencies identified by their keys.
-    pub spec: BuildSpec,
-    /// What the key is the digest of.
-    pub preimage: Vec<u8>,
-    /// The key.
-    pub key: BuildKey,
+pub struct Keys {
+    /// By position: the digest of its inputs; [`NONE`] where there are none.
+    inputs: Vec<Digest>,
+    /// By position: what it is to those that depend on it.
+    dependencies: Vec<Digest>,
+    keys: Vec<Option<BuildKey>>,
 }
 
-/// Specification and key of every package that has an ebuild, by position; `None` for installed ones.
-///
-/// `inputs` yields the inputs of the package at a position; it is called once for each, dependencies first.
-///
-/// # Errors
-/// The first error that `inputs` returns.
-pub fn exact<E>(
-    plan: &Plan,
-    requirements: &Requirements,
-    mut inputs: impl FnMut(PackageIndex) -> Result<BuildInputs, E>,
-) -> Result<Vec<Option<Keyed>>, E> {
-    // A package's level is one above the highest of what it requires.
-    let mut above = vec![0; plan.packages().len()];
-    let mut levels: Vec<Vec<(PackageIndex, BuildInputs)>> = Vec::new();
-    for index in requirements.order() {
-        let level = requirements.of(*index).map(|(need, _)| above[need.get()]).max().unwrap_or(0);
-        above[index.get()] = level + 1;
-        if level == levels.len() {
-            levels.push(Vec::new());
-        }
-        levels[level].push((*index, inputs(*index)?));
-    }
-    let mut keyed: Vec<Option<Keyed>> = vec![None; plan.packages().len()];
-    for level in levels {
-        let made: Vec<(PackageIndex, Keyed)> = level
-            .into_par_iter()
-            .map(|(index, inputs)| (index, keyed_of(plan, requirements, &keyed, index, inputs)))
-            .collect();
-        for (index, made) in made {
-            keyed[index.get()] = Some(made);
-        }
-    }
-    Ok(keyed)
+struct Kinds {
+    surroundings: Kind,
+    inputs: Kind,
+    dependency: Kind,
+    key: Kind,
 }
 
-/// One package, everything it requires being `keyed`.
-fn keyed_of(
+impl Kinds {
+    fn new() -> Self {
+        Self {
+            surroundings: Kind::new(SURROUNDINGS),
+            inputs: Kind::new(INPUTS),
+            dependency: Kind::new(DEPENDENCY),
+            key: Kind::new(EXACT),
+        }
+    }
+}
+
+const NONE: Digest = Digest::from_bytes([0; Digest::LEN]);
+
+impl Keys {
+    /// The keys of every package that has an ebuild; `inputs` holds the inputs of each such package at its
+    /// position.
+    ///
+    /// # Panics
+    /// If the inputs of a package that has an ebuild are not there: leaving something out would be a wrong key.
+    #[must_use]
+    pub fn of_plan(plan: &Plan, requirements: &Requirements, inputs: &[Option<BuildInputs>]) -> Self {
+        let kinds = Kinds::new();
+        let packages = plan.packages().len();
+        assert_eq!(packages, inputs.len(), "inputs for each position");
+        let mut keys = Self {
+            inputs: vec![NONE; packages],
+            dependencies: vec![NONE; packages],
+            keys: vec![None; packages],
+        };
+        keys.inputs.par_chunks_mut(BATCH).zip(inputs.par_chunks(BATCH)).for_each_init(
+            || (Batch::default(), Shared::default()),
+            |(batch, shared), (digests, inputs)| digest_inputs(&kinds, batch, shared, inputs, digests),
+        );
+        keys.add_installed(plan, &kinds);
+        let mut desks: Vec<Desk> =
+            std::iter::repeat_with(Desk::default).take(rayon::current_num_threads()).collect();
+        for level in requirements.levels() {
+            keys.set(plan, requirements, &kinds, level, &mut desks);
+        }
+        keys
+    }
+
+    /// The key of a package; `None` if it stands in the build root.
+    #[must_use]
+    pub fn of(&self, index: PackageIndex) -> Option<BuildKey> {
+        self.keys[index.get()]
+    }
+
+    /// Takes over other inputs of some packages; returns the packages whose keys are others now, in building
+    /// order.
+    ///
+    /// Computes the keys of these packages and of those that require them, no others.
+    ///
+    /// # Panics
+    /// As [`of_plan`](Self::of_plan).
+    pub fn change(
+        &mut self,
+        plan: &Plan,
+        requirements: &Requirements,
+        dependents: &Dependents,
+        inputs: &[Option<BuildInputs>],
+        changed: &[PackageIndex],
+    ) -> Vec<PackageIndex> {
+        let kinds = Kinds::new();
+        let mut batch = Batch::default();
+        for index in changed {
+            let at = index.get()..=index.get();
+            let digests = &mut self.inputs[at.clone()];
+            digest_inputs(&kinds, &mut batch, &mut Shared::default(), &inputs[at], digests);
+        }
+        // By level, so that each is computed once, after all it requires.
+        let mut pending: BTreeSet<(u32, PackageIndex)> =
+            changed.iter().map(|index| (requirements.level(*index), *index)).collect();
+        let mut moved = Vec::new();
+        let mut desks = [Desk::default()];
+        while let Some((level, first)) = pending.pop_first() {
+            let mut at_once = vec![first];
+            while pending.first().is_some_and(|(next, _)| *next == level) {
+                at_once.extend(pending.pop_first().map(|(_, index)| index));
+            }
+            let before: Vec<_> = at_once.iter().map(|index| self.of(*index)).collect();
+            self.set(plan, requirements, &kinds, &at_once, &mut desks);
+            for (index, before) in at_once.into_iter().zip(before) {
+                if self.of(index) != before {
+                    moved.push(index);
+                    let above = dependents.of(index).iter();
+                    pending.extend(above.map(|above| (requirements.level(*above), *above)));
+                }
+            }
+        }
+        moved
+    }
+
+    /// What stands in the build root is known without any key.
+    fn add_installed(&mut self, plan: &Plan, kinds: &Kinds) {
+        for (package, digest) in plan.packages().iter().zip(&mut self.dependencies) {
+            if let Origin::Installed(identity) = package.origin {
+                let mut batch = Batch::default();
+                batch.add(|record| whole(package, &Identity::Installed(identity)).encode(record));
+                batch.digests(&kinds.dependency, std::slice::from_mut(digest));
+            }
+        }
+    }
+
+    /// Computes the keys of packages that do not require each other, what they require being done.
+    fn set(
+        &mut self,
+        plan: &Plan,
+        requirements: &Requirements,
+        kinds: &Kinds,
+        level: &[PackageIndex],
+        desks: &mut [Desk],
+    ) {
+        let share = level.len().div_ceil(desks.len()).max(BATCH / 2);
+        if level.len() <= share {
+            desks[0].compute(self, plan, requirements, kinds, level);
+        } else {
+            let work = level.par_chunks(share).zip(desks.par_iter_mut());
+            work.for_each(|(packages, desk)| desk.compute(self, plan, requirements, kinds, packages));
+        }
+        for (packages, desk) in level.chunks(share).zip(desks) {
+            for ((index, key), dependency) in packages.iter().zip(&desk.keys).zip(&desk.dependencies) {
+                let inputs = self.inputs[index.get()];
+                assert_ne!(inputs, NONE, "the inputs of every package with an ebuild are there");
+                self.keys[index.get()] = Some(BuildKey::from_digest(*key));
+                self.dependencies[index.get()] = *dependency;
+            }
+        }
+    }
+
+    fn as_dependency(&self, need: Need) -> KeyDependency<'_> {
+        let digest = &self.dependencies[need.package.get()];
+        assert_ne!(*digest, NONE, "requirements come first in the order");
+        key_dependency(digest, need.classes)
+    }
+}
+
+/// Where one thread works: memory that is used again from level to level.
+#[derive(Debug, Default)]
+struct Desk {
+    batch: Batch,
+    keys: Vec<Digest>,
+    dependencies: Vec<Digest>,
+}
+
+impl Desk {
+    /// For each package its key, and what it is to those that depend on it.
+    fn compute(
+        &mut self,
+        done: &Keys,
+        plan: &Plan,
+        requirements: &Requirements,
+        kinds: &Kinds,
+        packages: &[PackageIndex],
+    ) {
+        let Self { batch, keys, dependencies } = self;
+        let mut needs = Vec::new();
+        batch.clear();
+        for index in packages {
+            needs.clear();
+            needs.extend(requirements.of(*index).iter().map(|need| done.as_dependency(*need)));
+            let inputs = &done.inputs[index.get()];
+            batch.add(|record| encode_key_message(record, Policy::Exact, inputs, &mut needs));
+        }
+        keys.resize(packages.len(), NONE);
+        batch.digests(&kinds.key, keys);
+        batch.clear();
+        for (index, key) in packages.iter().zip(&*keys) {
+            let identity = Identity::Built(BuildKey::from_digest(*key));
+            batch.add(|record| whole(plan.package(*index), &identity).encode(record));
+        }
+        dependencies.resize(packages.len(), NONE);
+        batch.digests(&kinds.dependency, dependencies);
+    }
+}
+
+/// Digests of surroundings that several packages share, each hashed once by a thread.
+#[derive(Default)]
+struct Shared<'a> {
+    known: BTreeMap<*const Surroundings, Digest>,
+    /// Neighbours share more often than not.
+    last: Option<(&'a Arc<Surroundings>, Digest)>,
+}
+
+impl<'a> Shared<'a> {
+    fn digest(&mut self, kind: &Kind, surroundings: &'a Arc<Surroundings>) -> Digest {
+        if let Some((last, digest)) = self.last
+            && Arc::ptr_eq(last, surroundings)
+        {
+            return digest;
+        }
+        let digest = *self.known.entry(Arc::as_ptr(surroundings)).or_insert_with(|| {
+            let mut record = Encoder::new();
+            surroundings.encode(&mut record);
+            kind.digest(&record.finish_message(0))
+        });
+        self.last = Some((surroundings, digest));
+        digest
+    }
+}
+
+/// The digest of the inputs at each position; [`NONE`] where there are none.
+fn digest_inputs<'a>(
+    kinds: &Kinds,
+    batch: &mut Batch,
+    shared: &mut Shared<'a>,
+    inputs: &'a [Option<BuildInputs>],
+    digests: &mut [Digest],
+) {
+    batch.clear();
+    for inputs in inputs {
+        batch.add(|record| {
+            if let Some(inputs) = inputs {
+                inputs.encode_message(record, &shared.digest(&kinds.surroundings, &inputs.surroundings));
+            }
+        });
+    }
+    batch.digests(&kinds.inputs, digests);
+    for (digest, _) in digests.iter_mut().zip(inputs).filter(|(_, inputs)| inputs.is_none()) {
+        *digest = NONE;
+    }
+}
+
+/// A package as an exact key names it.
+fn whole<'a>(package: &'a PlanPackage, identity: &'a Identity) -> DependencyRecord<'a> {
+    DependencyRecord {
+        name: package.package.cp(),
+        version: Some(package.package.version()),
+        slot: package.slot.slot(),
+        sub_slot: Some(package.slot.sub_slot()),
+        identity,
+    }
+}
+
+/// The exact specification of the package at `index`, what it requires being identified by `key`.
+///
+/// `key` yields for a package of the plan the key of the artifact that stands for it; `None` makes this `None`.
+#[must_use]
+pub fn exact_spec(
     plan: &Plan,
     requirements: &Requirements,
-    keyed: &[Option<Keyed>],
+    inputs: &BuildInputs,
     index: PackageIndex,
-    inputs: BuildInputs,
-) -> Keyed {
-    let dependencies = requirements
-        .of(index)
-        .map(|(need, classes)| {
-            let package = plan.package(need);
-            let identity = match (package.origin, &keyed[need.get()]) {
-                (Origin::Installed(digest), _) => DependencyIdentity::Installed(digest),
-                (Origin::Build, Some(dependency)) => DependencyIdentity::Built(dependency.key),
-                // Leaving the dependency out would be a wrong key, the worst error there is.
-                (Origin::Build, None) => unreachable!("requirements come first in the order"),
-            };
-            Dependency { package: package.package.clone(), slot: package.slot.clone(), classes, identity }
+    key: impl Fn(PackageIndex) -> Option<BuildKey>,
+) -> Option<BuildSpec> {
+    let dependency = |need: &Need| {
+        let package = plan.package(need.package);
+        let identity = match package.origin {
+            Origin::Installed(digest) => Identity::Installed(digest),
+            Origin::Build => Identity::Built(key(need.package)?),
+        };
+        Some(Dependency {
+            name: package.package.cp().to_owned(),
+            version: Some(package.package.version().to_owned()),
+            slot: package.slot.slot().to_owned(),
+            sub_slot: Some(package.slot.sub_slot().to_owned()),
+            classes: need.classes,
+            identity,
         })
-        .collect();
-    let spec = BuildSpec { inputs, dependencies };
-    let preimage = spec.encode();
-    let key = exact_key_of_preimage(&preimage);
-    Keyed { spec, preimage, key }
+    };
+    let dependencies = requirements.of(index).iter().map(dependency).collect::<Option<_>>()?;
+    Some(BuildSpec { policy: Policy::Exact, inputs: inputs.clone(), dependencies })
 }

@@ -1,5 +1,8 @@
 use super::*;
+use crate::BuildKey;
 use crate::spec::DependencyClasses as Classes;
+
+mod keys;
 
 fn plan(names: &[&str], edges: &[(usize, usize, Classes)], requested: &[usize]) -> Plan {
     let packages = names
@@ -30,7 +33,7 @@ fn plan(names: &[&str], edges: &[(usize, usize, Classes)], requested: &[usize]) 
 }
 
 fn needs(plan: &Plan, at: usize) -> Vec<usize> {
-    plan.requirements().unwrap().of(PackageIndex::new(at)).map(|(need, _)| need.get()).collect()
+    plan.requirements().unwrap().of(PackageIndex::new(at)).iter().map(|need| need.package.get()).collect()
 }
 
 #[test]
@@ -182,4 +185,58 @@ fn dependencies_are_installed_before_what_runs_with_them() {
     assert_eq!(order.len(), 3);
     let position = |at: usize| order.iter().position(|x| *x == at).unwrap();
     assert!(position(2) < position(1) && position(3) < position(1), "{order:?}");
+}
+
+fn classes(plan: &Plan, at: usize) -> Vec<(usize, Vec<&'static str>)> {
+    let requirements = plan.requirements().unwrap();
+    let needs = requirements.of(PackageIndex::new(at)).iter();
+    needs.map(|need| (need.package.get(), need.classes.names().collect())).collect()
+}
+
+#[test]
+fn what_a_library_brings_is_told_from_what_a_tool_brings() {
+    // app is built with lib and tool; lib runs with low, tool with low and deep; both is a tool that lib runs with.
+    let plan = plan(
+        &["app", "lib", "tool", "low", "deep", "both"],
+        &[
+            (0, 1, Classes::DEPEND),
+            (0, 2, Classes::BDEPEND),
+            (0, 5, Classes::BDEPEND),
+            (1, 3, Classes::RDEPEND),
+            (1, 5, Classes::RDEPEND),
+            (2, 3, Classes::RDEPEND),
+            (2, 4, Classes::RDEPEND),
+        ],
+        &[0],
+    );
+    let expected = [
+        (1, vec!["DEPEND"]),
+        (2, vec!["BDEPEND"]),
+        (3, vec!["closure"]),
+        (4, vec!["tool closure"]),
+        (5, vec!["BDEPEND", "closure"]),
+    ];
+    assert_eq!(classes(&plan, 0), expected);
+}
+
+#[test]
+fn who_names_a_virtual_names_what_it_stands_for() {
+    let mut plan = plan(
+        &["app", "virtual", "inner", "provider", "low"],
+        &[
+            (0, 1, Classes::BDEPEND),
+            (1, 2, Classes::RDEPEND),
+            (2, 3, Classes::RDEPEND),
+            (3, 4, Classes::RDEPEND),
+        ],
+        &[0],
+    );
+    let tool = |at| (at, vec!["BDEPEND"]);
+    let below = |at| (at, vec!["tool closure"]);
+    assert_eq!(classes(&plan, 0), [tool(1), below(2), below(3), below(4)]);
+    for at in [1, 2] {
+        let name = format!("virtual/{}", plan.packages[at].package.pf());
+        plan.packages[at].package = name.parse().unwrap();
+    }
+    assert_eq!(classes(&plan, 0), [tool(1), tool(2), tool(3), below(4)]);
 }

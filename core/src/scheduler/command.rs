@@ -6,7 +6,7 @@ use crate::BuildKey;
 use crate::package::Cpv;
 use crate::time::Instant;
 
-use super::event::{DroneId, FailureClass, Fence, PlanId};
+use super::event::{DroneId, FailureClass, Fence, PlanId, Question};
 
 /// Where a build's temporary files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,8 @@ pub enum KillReason {
 pub enum JobState {
     /// Some of what it waits for is not built. Every job begins so.
     Waiting,
+    /// Everything it waits for is built; the caller looks whether an earlier build does.
+    Resolving,
     /// Will be tried again at a set time.
     Delayed,
     /// Can be started.
@@ -43,6 +45,8 @@ pub enum JobState {
     Running,
     /// Its key resolves in the store.
     Built,
+    /// Not built: an earlier build does. As good as built for what waits for it.
+    Reused,
     /// Tried in vain, and not tried again.
     Failed,
     /// Waits for a job that failed.
@@ -56,8 +60,8 @@ impl JobState {
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
-            Self::Waiting | Self::Delayed | Self::Ready | Self::Running => false,
-            Self::Built | Self::Failed | Self::Blocked | Self::Dropped => true,
+            Self::Waiting | Self::Resolving | Self::Delayed | Self::Ready | Self::Running => false,
+            Self::Built | Self::Reused | Self::Failed | Self::Blocked | Self::Dropped => true,
         }
     }
 }
@@ -66,10 +70,12 @@ impl fmt::Display for JobState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Waiting => "waiting",
+            Self::Resolving => "resolving",
             Self::Delayed => "delayed",
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Built => "built",
+            Self::Reused => "reused",
             Self::Failed => "failed",
             Self::Blocked => "blocked",
             Self::Dropped => "dropped",
@@ -116,6 +122,8 @@ pub enum Reason {
         /// How many there are.
         count: usize,
     },
+    /// Resolving.
+    LookedUp,
     /// Delayed.
     RetryAt {
         /// When.
@@ -141,6 +149,8 @@ pub enum Reason {
     },
     /// Built.
     Committed,
+    /// Reused.
+    EarlierBuild,
     /// Failed.
     GaveUp {
         /// The failure that was one too many.
@@ -162,11 +172,13 @@ impl fmt::Display for Reason {
         match self {
             Self::WaitsFor { first, count: 1 } => write!(f, "waits for {}", first.label),
             Self::WaitsFor { first, count } => write!(f, "waits for {} and {} more", first.label, count - 1),
+            Self::LookedUp => f.write_str("everything it waits for is built; an earlier build may do"),
             Self::RetryAt { last, .. } => write!(f, "will be tried again; last attempt: {last}"),
             Self::DependenciesBuilt => f.write_str("everything it waits for is built"),
             Self::Retry { last } => write!(f, "is tried again; last attempt: {last}"),
             Self::Leased { drone, fence, .. } => write!(f, "running on {drone} under {fence}"),
             Self::Committed => f.write_str("is in the store"),
+            Self::EarlierBuild => f.write_str("an earlier build does"),
             Self::GaveUp { last } => write!(f, "failed: {last}"),
             Self::BlockedBy { root, failure } => write!(f, "blocked by {}: {failure}", root.label),
             Self::Unwanted => f.write_str("no plan that is still being built wants it"),
@@ -195,6 +207,8 @@ pub struct PlanSummary {
     pub end: PlanEnd,
     /// Jobs whose keys resolve.
     pub built: usize,
+    /// Jobs for which an earlier build does.
+    pub reused: usize,
     /// Jobs tried in vain.
     pub failed: usize,
     /// Jobs that wait for failed ones.
@@ -203,7 +217,7 @@ pub struct PlanSummary {
     pub dropped: usize,
     /// Jobs that were asked for themselves.
     pub goals: usize,
-    /// Those of them that are built.
+    /// Those of them that are built or reused.
     pub goals_built: usize,
 }
 
@@ -234,6 +248,15 @@ pub enum Command {
         fence: Fence,
         /// Why.
         reason: KillReason,
+    },
+    /// Look whether an earlier build does for a job, now that all it waits for has artifacts; answer with
+    /// [`Event::Resolved`](super::Event::Resolved), always and whenever it is known. It has to do for every
+    /// plan that has the job and is not done. The job holds no slot meanwhile, and pausing does not matter.
+    Resolve {
+        /// What.
+        key: BuildKey,
+        /// Which look-up this is; the answer carries it.
+        question: Question,
     },
     /// A job has changed its state.
     JobStateChanged {

@@ -38,6 +38,12 @@ number! {
     Fence, "fence"
 }
 
+number! {
+    /// One look-up of one job ([`Command::Resolve`](super::Command::Resolve)). Strictly increasing; means
+    /// nothing to another run of the caller.
+    Question, "question"
+}
+
 /// How far a build is, or where it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -152,6 +158,10 @@ pub struct JobRequest {
     pub estimate: Duration,
     /// Whether it was asked for itself, and is not merely needed by another.
     pub goal: bool,
+    /// Whether the plan takes an earlier build for it. Then, once all it waits for is built, the caller is
+    /// asked to look for one ([`Command::Resolve`](super::Command::Resolve)) before it is started. Counts
+    /// only while every other plan that has the job, and is not done, takes one too.
+    pub resolve: bool,
 }
 
 /// What a drone brings.
@@ -174,8 +184,9 @@ pub const SLOTS_MAX: u32 = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A plan is to be built. Keys other plans want too become one job. What it says of a job replaces what an
-    /// earlier plan said: it is the later view of the store. A failed, blocked or dropped job starts afresh.
-    /// Submitting the same once more does nothing.
+    /// earlier plan said: it is the later view of the store. A failed, blocked or dropped job starts afresh,
+    /// and so does a reused one: what did for an earlier plan need not do for this one. Submitting the same
+    /// once more does nothing.
     Submit {
         /// The new plan.
         plan: PlanId,
@@ -258,6 +269,17 @@ pub enum Event {
         /// How it ended.
         outcome: Outcome,
     },
+    /// A look-up has ended. An answer that comes too late, because the job was built, dropped, forgotten or
+    /// asked about anew in the meantime, or that comes twice, is taken and changes nothing.
+    Resolved {
+        /// What was looked up.
+        key: BuildKey,
+        /// Which look-up it was.
+        question: Question,
+        /// Whether an earlier build does for every plan that has the job and is not done. Then the job is
+        /// done. If not, or if nobody knows, it is built.
+        found: bool,
+    },
     /// The time of [`deadline`](super::Scheduler::deadline) has come. Hand in what has arrived before this:
     /// only this lets leases expire, so a caller that was busy does not hold it against the drones.
     Wake,
@@ -321,5 +343,11 @@ pub enum Refusal {
         fence: Fence,
         /// What it was used for.
         key: BuildKey,
+    },
+    /// The question was never asked.
+    #[error("{question} was never asked")]
+    UnknownQuestion {
+        /// Which.
+        question: Question,
     },
 }

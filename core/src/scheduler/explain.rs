@@ -109,9 +109,11 @@ impl Scheduler {
         let leased = |state: &State| match state {
             State::Running { fence } => self.leases.get(fence),
             State::Waiting
+            | State::Resolving { .. }
             | State::Delayed { .. }
             | State::Ready
             | State::Built
+            | State::Reused
             | State::Failed
             | State::Blocked { .. }
             | State::Dropped => None,

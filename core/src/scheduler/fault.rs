@@ -19,6 +19,16 @@ pub(super) enum Fault {
     NoExpiry,
     /// Fences are used twice.
     FenceReuse,
+    /// A job that is looked up stands in line too.
+    ResolvingInLine,
+    /// Dependents do not hear of a reuse.
+    ReuseUntold,
+    /// A job is looked up although a plan wants it built.
+    ReuseForAll,
+    /// Any answer counts, whichever question it is to.
+    StaleAnswer,
+    /// What was not found is looked up again.
+    MissForgotten,
 }
 
 impl Scheduler {

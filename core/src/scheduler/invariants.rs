@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scheduler;
 use super::drone::FreeKey;
-use super::event::{DroneId, Fence, PlanId};
+use super::event::{DroneId, Fence, PlanId, Question};
 use super::job::{Job, JobIx, Standing, State};
 use super::plan::PlanPhase;
 use crate::BuildKey;
@@ -78,6 +78,14 @@ pub enum Violation {
         /// The plan.
         plan: PlanId,
     },
+    /// Two jobs asking one question, or one that was never asked.
+    #[error("{key} is looked up under a {question} that is not its own")]
+    Question {
+        /// The job.
+        key: BuildKey,
+        /// The question.
+        question: Question,
+    },
     /// A job is ready and a slot free, after `poll` yielded nothing.
     #[error("a job is ready and a slot is free")]
     Idle,
@@ -94,6 +102,7 @@ pub fn check(scheduler: &Scheduler) -> Result<(), Violation> {
         links(scheduler, ix, job)?;
         state(scheduler, ix, job)?;
     }
+    questions(scheduler)?;
     indices(scheduler)?;
     plans(scheduler)
 }
@@ -167,7 +176,8 @@ fn links(scheduler: &Scheduler, ix: JobIx, job: &Job) -> Result<(), Violation> {
         || job.dependents.iter().any(|dependent| !jobs[*dependent].waits_for.contains(&ix));
     let unshared = job.waits_for.iter().any(|dependency| !jobs[*dependency].plans.is_superset(&job.plans));
     let unknown = job.plans.iter().any(|plan| !scheduler.plans.contains_key(plan));
-    if one_way || unshared || unknown || job.plans.is_empty() {
+    let stray = !job.plans.is_superset(&job.takes_reuse);
+    if one_way || unshared || unknown || stray || job.plans.is_empty() {
         return Err(Violation::Links { key: job.key });
     }
     let count = |standing| job.waits_for.iter().filter(|ix| jobs[**ix].state.standing() == standing).count();
@@ -181,21 +191,43 @@ fn links(scheduler: &Scheduler, ix: JobIx, job: &Job) -> Result<(), Violation> {
 /// Readiness follows from the level of what a job waits for, whatever happened before.
 fn state(scheduler: &Scheduler, ix: JobIx, job: &Job) -> Result<(), Violation> {
     let wanted = scheduler.is_wanted(ix);
+    let takes_it = |plan| {
+        scheduler.phase(plan).is_some_and(|phase| phase == PlanPhase::Done) || job.takes_reuse.contains(&plan)
+    };
+    let reuse = job.plans.iter().all(|plan| takes_it(*plan));
     let right = match job.state {
         State::Waiting => wanted && job.dead == 0 && job.unbuilt > 0,
-        State::Ready => wanted && job.unbuilt == 0,
+        State::Resolving { .. } => wanted && job.unbuilt == 0 && reuse && !job.missed,
+        State::Ready => wanted && job.unbuilt == 0 && (!reuse || job.missed),
         // Not due, or due and not woken yet.
-        State::Delayed { until } => wanted && job.unbuilt == 0 && job.retry_at == Some(until),
+        State::Delayed { until } => {
+            wanted && job.unbuilt == 0 && (!reuse || job.missed) && job.retry_at == Some(until)
+        }
         State::Running { .. } => {
             job.plans.iter().any(|plan| scheduler.phase(*plan).is_some_and(|phase| phase != PlanPhase::Done))
         }
         State::Built => true,
+        // Nobody who wants it built is given an earlier build.
+        State::Reused => reuse,
         State::Failed => job.last_failure.is_some(),
         State::Blocked { root } => job.dead > 0 && scheduler.jobs[root].state == State::Failed,
         State::Dropped => !wanted,
     };
     let state = job.state.public();
     if right { Ok(()) } else { Err(Violation::State { key: job.key, state }) }
+}
+
+/// Each job that is looked up has a question of its own, which has been asked.
+fn questions(scheduler: &Scheduler) -> Result<(), Violation> {
+    let mut open = BTreeSet::new();
+    for (_, job) in scheduler.jobs.iter() {
+        if let State::Resolving { question } = job.state
+            && (question >= scheduler.next_question || !open.insert(question))
+        {
+            return Err(Violation::Question { key: job.key, question });
+        }
+    }
+    Ok(())
 }
 
 fn indices(scheduler: &Scheduler) -> Result<(), Violation> {
@@ -222,9 +254,11 @@ fn indices(scheduler: &Scheduler) -> Result<(), Violation> {
     let delayed = scheduler.jobs.iter().filter_map(|(_, job)| match job.state {
         State::Delayed { until } => Some((until, super::Wakeup::RetryDue { key: job.key })),
         State::Waiting
+        | State::Resolving { .. }
         | State::Ready
         | State::Running { .. }
         | State::Built
+        | State::Reused
         | State::Failed
         | State::Blocked { .. }
         | State::Dropped => None,

@@ -10,7 +10,7 @@ use crate::package::Cpv;
 use crate::time::Instant;
 
 use super::command::{Failure, JobName, JobState, Workspace};
-use super::event::{Fence, PlanId};
+use super::event::{Fence, PlanId, Question};
 use super::retry::Tally;
 
 /// Place of a job in the arena; valid until the job is removed, which [`Jobs::remove`] does only when no
@@ -22,10 +22,12 @@ pub(super) struct JobIx(u32);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
     Waiting,
+    Resolving { question: Question },
     Delayed { until: Instant },
     Ready,
     Running { fence: Fence },
     Built,
+    Reused,
     Failed,
     Blocked { root: JobIx },
     Dropped,
@@ -43,10 +45,12 @@ impl State {
     pub(super) const fn public(&self) -> JobState {
         match self {
             Self::Waiting => JobState::Waiting,
+            Self::Resolving { .. } => JobState::Resolving,
             Self::Delayed { .. } => JobState::Delayed,
             Self::Ready => JobState::Ready,
             Self::Running { .. } => JobState::Running,
             Self::Built => JobState::Built,
+            Self::Reused => JobState::Reused,
             Self::Failed => JobState::Failed,
             Self::Blocked { .. } => JobState::Blocked,
             Self::Dropped => JobState::Dropped,
@@ -55,10 +59,13 @@ impl State {
 
     pub(super) const fn standing(&self) -> Standing {
         match self {
-            Self::Waiting | Self::Delayed { .. } | Self::Ready | Self::Running { .. } | Self::Dropped => {
-                Standing::Open
-            }
-            Self::Built => Standing::Built,
+            Self::Waiting
+            | Self::Resolving { .. }
+            | Self::Delayed { .. }
+            | Self::Ready
+            | Self::Running { .. }
+            | Self::Dropped => Standing::Open,
+            Self::Built | Self::Reused => Standing::Built,
             Self::Failed | Self::Blocked { .. } => Standing::Dead,
         }
     }
@@ -71,12 +78,16 @@ pub(super) struct Job {
     pub(super) state: State,
     pub(super) waits_for: Vec<JobIx>,
     pub(super) dependents: BTreeSet<JobIx>,
-    /// How many of `waits_for` are not built.
+    /// How many of `waits_for` are neither built nor reused.
     pub(super) unbuilt: u32,
     /// How many of `waits_for` are failed or blocked.
     pub(super) dead: u32,
     /// Plans that list it, or list what waits for it; finished ones too, until they are forgotten.
     pub(super) plans: BTreeSet<PlanId>,
+    /// Those of `plans` that take an earlier build for it.
+    pub(super) takes_reuse: BTreeSet<PlanId>,
+    /// An earlier build was looked for and not found.
+    pub(super) missed: bool,
     /// Expected time on a drone of speed 1,000.
     pub(super) estimate: Duration,
     /// Expected time of the longest chain of jobs that begins with this one.
@@ -99,6 +110,8 @@ impl Job {
             unbuilt: 0,
             dead: 0,
             plans: BTreeSet::new(),
+            takes_reuse: BTreeSet::new(),
+            missed: false,
             estimate: Duration::ZERO,
             rank: Duration::ZERO,
             tally: Tally::default(),
@@ -113,8 +126,9 @@ impl Job {
         JobName { key: self.key, label: self.label.clone() }
     }
 
-    /// Forgets earlier attempts: somebody asked for it anew.
+    /// Forgets earlier attempts and look-ups: somebody asked for it anew.
     pub(super) fn start_afresh(&mut self) {
+        self.missed = false;
         self.tally = Tally::default();
         self.workspace = Workspace::Tmpfs;
         self.retry_at = None;

@@ -4,7 +4,7 @@ use crate::{BuildKey, Digest};
 
 use super::command::{Command, KillReason, PlanEnd, PlanSummary};
 use super::event::{PlanId, Refusal};
-use super::job::{JobIx, State};
+use super::job::{JobIx, Standing, State};
 use super::{JobState, Scheduler};
 
 /// Whether a plan is still being built.
@@ -68,9 +68,11 @@ impl Scheduler {
             let fence = match self.jobs[*ix].state {
                 State::Running { fence } => fence,
                 State::Waiting
+                | State::Resolving { .. }
                 | State::Delayed { .. }
                 | State::Ready
                 | State::Built
+                | State::Reused
                 | State::Failed
                 | State::Blocked { .. }
                 | State::Dropped => continue,
@@ -98,6 +100,7 @@ impl Scheduler {
         let mut unreferenced = Vec::new();
         for ix in plan.members {
             self.jobs[ix].plans.remove(&id);
+            self.jobs[ix].takes_reuse.remove(&id);
             if self.jobs[ix].plans.is_empty() {
                 unreferenced.push(ix);
             }
@@ -124,23 +127,27 @@ impl Scheduler {
 
     fn announce(&mut self, id: PlanId, end: PlanEnd) {
         let Some(plan) = self.plans.get(&id) else { return };
+        let is_there = |ix: &JobIx| self.jobs[*ix].state.standing() == Standing::Built;
         let mut summary = PlanSummary {
             end,
             built: 0,
+            reused: 0,
             failed: 0,
             blocked: 0,
             dropped: 0,
             goals: plan.goals.len(),
-            goals_built: plan.goals.iter().filter(|ix| self.jobs[**ix].state == State::Built).count(),
+            goals_built: plan.goals.iter().filter(|ix| is_there(ix)).count(),
         };
         for ix in &plan.members {
             match self.jobs[*ix].state.public() {
                 JobState::Built => summary.built += 1,
+                JobState::Reused => summary.reused += 1,
                 JobState::Failed => summary.failed += 1,
                 JobState::Blocked => summary.blocked += 1,
                 // What is still open here goes on for another plan.
                 JobState::Dropped
                 | JobState::Waiting
+                | JobState::Resolving
                 | JobState::Delayed
                 | JobState::Ready
                 | JobState::Running => summary.dropped += 1,

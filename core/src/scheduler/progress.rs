@@ -14,13 +14,15 @@ use super::{JobState, Scheduler, estimate};
 pub struct Progress {
     /// All jobs.
     pub total: usize,
-    /// Built.
+    /// Built or reused.
     pub done: usize,
+    /// Those of them that are reused.
+    pub reused: usize,
     /// Leased to a drone.
     pub running: usize,
     /// Ready to be started.
     pub ready: usize,
-    /// Waiting for others, or for the time of their next try.
+    /// Waiting for others, for a look-up, or for the time of their next try.
     pub waiting: usize,
     /// Tried in vain.
     pub failed: usize,
@@ -53,15 +55,16 @@ impl Scheduler {
         for ix in jobs {
             progress.total += 1;
             let count = match self.jobs[ix].state.public() {
-                JobState::Built => &mut progress.done,
+                JobState::Built | JobState::Reused => &mut progress.done,
                 JobState::Running => &mut progress.running,
                 JobState::Ready => &mut progress.ready,
-                JobState::Waiting | JobState::Delayed => &mut progress.waiting,
+                JobState::Waiting | JobState::Resolving | JobState::Delayed => &mut progress.waiting,
                 JobState::Failed => &mut progress.failed,
                 JobState::Blocked => &mut progress.blocked,
                 JobState::Dropped => &mut progress.dropped,
             };
             *count += 1;
+            progress.reused += usize::from(self.jobs[ix].state == State::Reused);
             if !self.jobs[ix].state.public().is_final() {
                 open.insert(ix, self.remaining(now, ix));
             }
@@ -76,9 +79,11 @@ impl Scheduler {
         let lease = match job.state {
             State::Running { fence } => self.leases.get(&fence),
             State::Waiting
+            | State::Resolving { .. }
             | State::Delayed { .. }
             | State::Ready
             | State::Built
+            | State::Reused
             | State::Failed
             | State::Blocked { .. }
             | State::Dropped => None,

@@ -1,8 +1,8 @@
 //! The one place where a job's state is derived, and the one where it is changed.
 //!
-//! Built, failed and running are facts, set by results and grants. Every other state follows from the facts
-//! about the job and what it waits for: [`Scheduler::derived`] computes it from the level, not from what just
-//! changed, so nothing is lost when events come late, twice or in another order.
+//! Built, reused, failed and running are facts, set by results, answers and grants. Every other state follows
+//! from the facts about the job and what it waits for: [`Scheduler::derived`] computes it from the level, not
+//! from what just changed, so nothing is lost when events come late, twice or in another order.
 
 use super::Scheduler;
 use super::command::{Command, Failure, Reason};
@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::job::{JobIx, Standing, State};
 
 impl Scheduler {
-    /// The state of a job that is not running, built or failed.
+    /// The state of a job about which there is no fact.
     pub(super) fn derived(&self, ix: JobIx) -> State {
         let job = &self.jobs[ix];
         if !self.is_wanted(ix) {
@@ -21,6 +21,9 @@ impl Scheduler {
         }
         if job.unbuilt > 0 {
             return State::Waiting;
+        }
+        if self.is_to_be_looked_up(ix) {
+            return self.resolving(ix);
         }
         match job.retry_at {
             Some(until) if until > self.now => State::Delayed { until },
@@ -41,10 +44,12 @@ impl Scheduler {
             State::Blocked { root } if self.jobs[root].state == State::Failed => Some(root),
             State::Blocked { .. }
             | State::Waiting
+            | State::Resolving { .. }
             | State::Delayed { .. }
             | State::Ready
             | State::Running { .. }
             | State::Built
+            | State::Reused
             | State::Dropped => None,
         })
     }
@@ -53,8 +58,9 @@ impl Scheduler {
     pub(super) fn settle(&mut self, mut work: Vec<JobIx>) {
         while let Some(ix) = work.pop() {
             match self.jobs[ix].state {
-                State::Running { .. } | State::Built | State::Failed => continue,
+                State::Running { .. } | State::Built | State::Reused | State::Failed => continue,
                 State::Waiting
+                | State::Resolving { .. }
                 | State::Delayed { .. }
                 | State::Ready
                 | State::Blocked { .. }
@@ -74,7 +80,8 @@ impl Scheduler {
         self.enter_queue(ix);
         let (was, is) = (old.standing(), self.jobs[ix].state.standing());
         let root_moved = was == Standing::Dead && is == Standing::Dead;
-        let deaf = self.is_faulty(Fault::EdgeTriggered) && !matches!(old, State::Running { .. });
+        let deaf = self.is_faulty(Fault::EdgeTriggered) && !matches!(old, State::Running { .. })
+            || self.is_faulty(Fault::ReuseUntold) && self.jobs[ix].state == State::Reused;
         if (was != is || root_moved) && !deaf {
             self.tell_dependents(ix, was, is, work);
         }
@@ -93,6 +100,9 @@ impl Scheduler {
         let (key, state) = (self.jobs[ix].key, self.jobs[ix].state.public());
         let reason = self.reason(ix);
         self.commands.push_back(Command::JobStateChanged { key, state, reason });
+        if let State::Resolving { question } = self.jobs[ix].state {
+            self.ask(ix, question);
+        }
     }
 
     fn tell_dependents(&mut self, ix: JobIx, was: Standing, is: Standing, work: &mut Vec<JobIx>) {
@@ -115,7 +125,9 @@ impl Scheduler {
     }
 
     fn enter_queue(&mut self, ix: JobIx) {
-        if self.jobs[ix].state == State::Ready {
+        let early =
+            self.is_faulty(Fault::ResolvingInLine) && matches!(self.jobs[ix].state, State::Resolving { .. });
+        if self.jobs[ix].state == State::Ready || early {
             self.ready.insert(self.jobs.ready_key(ix));
         } else if let State::Delayed { until } = self.jobs[ix].state {
             self.timers.insert((until, super::Wakeup::RetryDue { key: self.jobs[ix].key }));
@@ -127,7 +139,7 @@ impl Scheduler {
         let job = &self.jobs[ix];
         match job.state {
             State::Waiting => {
-                let is_open = |ix: &&super::job::JobIx| self.jobs[**ix].state != State::Built;
+                let is_open = |ix: &&JobIx| self.jobs[**ix].state.standing() != Standing::Built;
                 match job.waits_for.iter().find(is_open) {
                     Some(first) => {
                         Reason::WaitsFor { first: self.jobs[*first].name(), count: job.unbuilt as usize }
@@ -135,6 +147,7 @@ impl Scheduler {
                     None => Reason::DependenciesBuilt,
                 }
             }
+            State::Resolving { .. } => Reason::LookedUp,
             State::Delayed { until } => match &job.last_failure {
                 Some(last) => Reason::RetryAt { at: until, last: last.clone() },
                 None => Reason::DependenciesBuilt,
@@ -148,6 +161,7 @@ impl Scheduler {
                 None => Reason::DependenciesBuilt,
             },
             State::Built => Reason::Committed,
+            State::Reused => Reason::EarlierBuild,
             State::Failed => Reason::GaveUp { last: self.failure_of(ix) },
             State::Blocked { root } => {
                 Reason::BlockedBy { root: self.jobs[root].name(), failure: self.failure_of(root) }

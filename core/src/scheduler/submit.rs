@@ -170,7 +170,7 @@ fn fingerprint(keep_going: bool, jobs: &[JobRequest]) -> Digest {
             waits_for.sort_unstable();
             waits_for.dedup();
             let mut line = job.key.digest().as_bytes().to_vec();
-            line.push(u8::from(job.goal));
+            line.extend([u8::from(job.goal), u8::from(job.resolve)]);
             waits_for.iter().for_each(|key| line.extend_from_slice(key.digest().as_bytes()));
             line
         })
@@ -225,6 +225,9 @@ impl Scheduler {
             let learned = self.estimates.of(self.jobs[ix].label.cp());
             self.jobs[ix].estimate = learned.unwrap_or(request.estimate);
             self.attach(ix, plan);
+            if request.resolve {
+                self.jobs[ix].takes_reuse.insert(plan);
+            }
             if request.goal
                 && let Some(plan) = self.plans.get_mut(&plan)
             {
@@ -244,8 +247,8 @@ impl Scheduler {
         }
     }
 
-    /// Replaces what each job waits for, and starts those afresh that had come to nothing. Returns what is to
-    /// be settled.
+    /// Replaces what each job waits for, starts those afresh that had come to nothing or only to a reuse, and
+    /// has those asked about anew that were being looked up for other plans. Returns what is to be settled.
     fn take_edges(&mut self, places: &[JobIx], graph: &Graph) -> Vec<JobIx> {
         let mut work = places.to_vec();
         for (ix, waits_for) in places.iter().zip(&graph.waits_for) {
@@ -261,7 +264,8 @@ impl Scheduler {
         places.iter().for_each(|ix| self.jobs.recount(*ix));
         for ix in places {
             match self.jobs[*ix].state {
-                State::Failed => {
+                State::Resolving { .. } => self.transition(*ix, State::Waiting, &mut work),
+                State::Reused | State::Failed => {
                     self.jobs[*ix].start_afresh();
                     self.transition(*ix, State::Waiting, &mut work);
                 }

@@ -7,6 +7,7 @@ use crate::{BuildKey, Digest};
 mod failures;
 mod leases;
 mod plans;
+mod reuse;
 mod simulation;
 
 pub(super) fn key(number: usize) -> BuildKey {
@@ -20,7 +21,13 @@ pub(super) fn job(number: usize, waits_for: &[usize], secs: u64) -> JobRequest {
         waits_for: waits_for.iter().map(|other| key(*other)).collect(),
         estimate: Duration::from_secs(secs),
         goal: true,
+        resolve: false,
     }
+}
+
+/// A job for which an earlier build does, if there is one.
+pub(super) fn reusable(number: usize, waits_for: &[usize], secs: u64) -> JobRequest {
+    JobRequest { resolve: true, ..job(number, waits_for, secs) }
 }
 
 pub(super) fn offer(slots: u32, speed_permille: u32) -> Offer {
@@ -82,7 +89,10 @@ impl World {
                 Command::Start { drone, key, fence, attempt, workspace, .. } => {
                     Some(Started { drone, key, fence, attempt, workspace })
                 }
-                Command::Kill { .. } | Command::JobStateChanged { .. } | Command::PlanDone { .. } => None,
+                Command::Kill { .. }
+                | Command::Resolve { .. }
+                | Command::JobStateChanged { .. }
+                | Command::PlanDone { .. } => None,
             })
             .collect()
     }
@@ -98,6 +108,24 @@ impl World {
     fn finish(&mut self, started: Started, outcome: Outcome) -> Vec<Started> {
         let Started { drone, key, fence, .. } = started;
         self.starts(Event::Finished { drone, fence, key, outcome })
+    }
+
+    /// The look-ups asked for so far.
+    fn questions(&self) -> Vec<(BuildKey, Question)> {
+        let question = |command: &Command| match command {
+            Command::Resolve { key, question } => Some((*key, *question)),
+            Command::Start { .. }
+            | Command::Kill { .. }
+            | Command::JobStateChanged { .. }
+            | Command::PlanDone { .. } => None,
+        };
+        self.commands.iter().filter_map(question).collect()
+    }
+
+    /// Answers the latest question.
+    fn answer(&mut self, found: bool) -> Vec<Started> {
+        let (key, question) = *self.questions().last().unwrap();
+        self.starts(Event::Resolved { key, question, found })
     }
 
     /// Lets time pass, waking the scheduler whenever it asked for it.
@@ -123,7 +151,10 @@ impl World {
     fn kills(&self) -> Vec<(Fence, KillReason)> {
         let kill = |command: &Command| match command {
             Command::Kill { fence, reason, .. } => Some((*fence, *reason)),
-            Command::Start { .. } | Command::JobStateChanged { .. } | Command::PlanDone { .. } => None,
+            Command::Start { .. }
+            | Command::Resolve { .. }
+            | Command::JobStateChanged { .. }
+            | Command::PlanDone { .. } => None,
         };
         self.commands.iter().filter_map(kill).collect()
     }
@@ -131,7 +162,10 @@ impl World {
     fn summaries(&self) -> Vec<(PlanId, PlanSummary)> {
         let done = |command: &Command| match command {
             Command::PlanDone { plan, summary } => Some((*plan, *summary)),
-            Command::Start { .. } | Command::JobStateChanged { .. } | Command::Kill { .. } => None,
+            Command::Start { .. }
+            | Command::Resolve { .. }
+            | Command::JobStateChanged { .. }
+            | Command::Kill { .. } => None,
         };
         self.commands.iter().filter_map(done).collect()
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{BuildSpec, Dependency, DependencyIdentity, Distfile};
+use super::{BuildSpec, Dependency, Distfile, Identity};
+use crate::sorted::{SortedMap, SortedSet};
 use crate::{BuildKey, Digest};
 
 /// One input that differs, from an earlier specification to a later one.
@@ -44,34 +45,86 @@ pub enum Difference {
     },
 }
 
-/// Which build of a dependency a specification names.
+/// A dependency as a specification names it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct DependencyVersion {
-    /// Version with revision.
-    pub version: String,
-    /// Slot and sub-slot.
+    /// Version with revision, where it counts.
+    pub version: Option<String>,
+    /// Slot, and sub-slot where it counts.
     pub slot: String,
-    /// Its build key, unless it stands in the build root.
+    /// Its build key, where the whole of it counts.
     pub key: Option<BuildKey>,
-    /// Digest of its identity of either kind.
-    pub identity: Digest,
+    /// What the build root says of it, if it stands there.
+    pub installed: Option<Digest>,
+    /// Its interface digest, where it counts.
+    pub interface: Option<Digest>,
+    /// Its payload digest, where it counts.
+    pub payload: Option<Digest>,
+    /// Its enabled flags, if it is a tool.
+    pub use_flags: Option<SortedSet>,
+    /// What it was made of, if it is a tool.
+    pub sources: Option<Digest>,
     /// How it reaches the build.
     pub classes: Vec<&'static str>,
 }
 
 impl From<&Dependency> for DependencyVersion {
     fn from(dependency: &Dependency) -> Self {
-        let (key, identity) = match dependency.identity {
-            DependencyIdentity::Built(key) => (Some(key), *key.digest()),
-            DependencyIdentity::Installed(digest) => (None, digest),
-        };
-        Self {
-            version: dependency.package.version().to_owned(),
-            slot: dependency.slot.to_string(),
-            key,
-            identity,
+        let slot = &dependency.slot;
+        let mut version = Self {
+            version: dependency.version.clone(),
+            slot: dependency.sub_slot.as_ref().map_or_else(|| slot.clone(), |sub| format!("{slot}/{sub}")),
+            key: None,
+            installed: None,
+            interface: None,
+            payload: None,
+            use_flags: None,
+            sources: None,
             classes: dependency.classes.names().collect(),
+        };
+        match &dependency.identity {
+            Identity::Built(key) => version.key = Some(*key),
+            Identity::Installed(digest) => version.installed = Some(*digest),
+            Identity::Reach(reach) => {
+                version.interface = reach.interface;
+                version.payload = reach.payload;
+                version.use_flags = reach.tool.as_ref().map(|tool| tool.use_flags.clone());
+                version.sources = reach.tool.as_ref().map(|tool| tool.sources);
+            }
         }
+        version
+    }
+}
+
+impl DependencyVersion {
+    /// What happened to it, as the rest of a sentence that begins with its name.
+    fn became(&self, after: &Self) -> String {
+        let shown = |version: &Option<String>| version.clone().unwrap_or_else(|| "any version".to_owned());
+        if self.version != after.version {
+            return format!("{} → {}", shown(&self.version), shown(&after.version));
+        }
+        if self.slot != after.slot {
+            return format!("slot {} → {}", self.slot, after.slot);
+        }
+        let words = [
+            (self.key != after.key, "is another build"),
+            (self.installed != after.installed, "differs in the build root"),
+            (self.payload != after.payload, "is other bytes"),
+            (self.interface != after.interface, "has another interface"),
+            (self.use_flags != after.use_flags, "has other USE flags"),
+            (self.sources != after.sources, "is made of other sources"),
+        ];
+        let differing: Vec<&str> =
+            words.iter().filter(|(differs, _)| *differs).map(|(_, text)| *text).collect();
+        if differing.is_empty() {
+            let (before, after) = (self.classes.join(" "), after.classes.join(" "));
+            return format!("is needed as {after}, before as {before}");
+        }
+        differing.join(", ")
+    }
+
+    fn with_version(&self, package: &str) -> String {
+        self.version.as_ref().map_or_else(|| package.to_owned(), |version| format!("{package}-{version}"))
     }
 }
 
@@ -94,22 +147,9 @@ impl fmt::Display for Difference {
                 }
             }
             Self::Dependency { package, before, after } => match (before, after) {
-                (Some(before), Some(after)) if before.version != after.version => {
-                    write!(f, "dependency {package} {} → {}", before.version, after.version)
-                }
-                (Some(before), Some(after)) if before.slot != after.slot => {
-                    write!(f, "dependency {package} slot {} → {}", before.slot, after.slot)
-                }
-                (Some(before), Some(after)) if before.identity == after.identity => {
-                    let (before, after) = (before.classes.join(" "), after.classes.join(" "));
-                    write!(f, "dependency {package} is needed as {after}, before as {before}")
-                }
-                (Some(_), Some(after)) if after.key.is_none() => {
-                    write!(f, "dependency {package} differs in the build root")
-                }
-                (Some(_), Some(_)) => write!(f, "dependency {package} is another build"),
-                (None, Some(after)) => write!(f, "dependency {package}-{} added", after.version),
-                (Some(before), None) => write!(f, "dependency {package}-{} removed", before.version),
+                (Some(before), Some(after)) => write!(f, "dependency {package} {}", before.became(after)),
+                (None, Some(after)) => write!(f, "dependency {} added", after.with_version(package)),
+                (Some(before), None) => write!(f, "dependency {} removed", before.with_version(package)),
                 (None, None) => write!(f, "dependency {package} changed"),
             },
         }
@@ -123,6 +163,7 @@ impl fmt::Display for Difference {
 pub fn differences(before: &BuildSpec, after: &BuildSpec) -> Vec<Difference> {
     let (a, b) = (&before.inputs, &after.inputs);
     let mut found = Collector(Vec::new());
+    found.scalar("policy", before.policy.name(), after.policy.name());
     found.scalar("version", a.package.as_str(), b.package.as_str());
     found.scalar("slot", &a.slot.to_string(), &b.slot.to_string());
     found.scalar("repository", &a.repository, &b.repository);
@@ -136,9 +177,10 @@ pub fn differences(before: &BuildSpec, after: &BuildSpec) -> Vec<Difference> {
     found.digests("saved configuration", &a.recipe.saved_config, &b.recipe.saved_config);
     found.distfiles(&a.distfiles, &b.distfiles);
     found.flags(&a.use_flags, &b.use_flags);
+    let (a, b) = (&a.surroundings, &b.surroundings);
     found.map("variable", &a.environment, &b.environment);
-    let features = |set: &BTreeSet<String>| -> BTreeMap<String, String> {
-        set.iter().map(|feature| (feature.clone(), String::new())).collect()
+    let features = |set: &SortedSet| -> BTreeMap<String, String> {
+        set.iter().map(|feature| (feature.to_owned(), String::new())).collect()
     };
     found.map("FEATURES", &features(&a.features), &features(&b.features));
     found.map("tool", &a.toolchain, &b.toolchain);
@@ -170,20 +212,20 @@ impl Collector {
         }
     }
 
-    fn digests(&mut self, kind: &'static str, a: &BTreeMap<String, Digest>, b: &BTreeMap<String, Digest>) {
-        let short = |map: &BTreeMap<String, Digest>| -> BTreeMap<String, String> {
-            map.iter().map(|(name, digest)| (name.clone(), digest.short())).collect()
+    fn digests(&mut self, kind: &'static str, a: &SortedMap<Digest>, b: &SortedMap<Digest>) {
+        let short = |map: &SortedMap<Digest>| -> BTreeMap<String, String> {
+            map.iter().map(|(name, digest)| (name.to_owned(), digest.short())).collect()
         };
         self.map(kind, &short(a), &short(b));
     }
 
-    fn distfiles(&mut self, a: &BTreeMap<String, Distfile>, b: &BTreeMap<String, Distfile>) {
+    fn distfiles(&mut self, a: &SortedMap<Distfile>, b: &SortedMap<Distfile>) {
         let text = |file: &Distfile| {
             let hashes =
                 file.hashes.iter().map(|(name, hex)| format!(" {name} {}", hex.get(..12).unwrap_or(hex)));
             format!("{} bytes{}", file.size, hashes.collect::<String>())
         };
-        let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        let names: BTreeSet<&str> = a.keys().chain(b.keys()).collect();
         for name in names {
             let (before, after) = (a.get(name), b.get(name));
             if before != after {
@@ -198,7 +240,7 @@ impl Collector {
             return;
         }
         let before = self.0.len();
-        let map = |list: &[(String, Digest)]| -> BTreeMap<String, Digest> { list.iter().cloned().collect() };
+        let map = |list: &[(String, Digest)]| -> SortedMap<Digest> { list.iter().cloned().collect() };
         self.digests(kind, &map(a), &map(b));
         if self.0.len() == before {
             // Files of one name are told apart by what they hold.
@@ -214,9 +256,10 @@ impl Collector {
         }
     }
 
-    fn flags(&mut self, a: &BTreeSet<String>, b: &BTreeSet<String>) {
-        for flag in a.symmetric_difference(b) {
-            self.0.push(Difference::Use { flag: flag.clone(), enabled: b.contains(flag) });
+    fn flags(&mut self, a: &SortedSet, b: &SortedSet) {
+        let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (a.iter().collect(), b.iter().collect());
+        for flag in before.symmetric_difference(&after) {
+            self.0.push(Difference::Use { flag: (*flag).to_owned(), enabled: b.contains(flag) });
         }
     }
 
@@ -224,7 +267,7 @@ impl Collector {
         // One package may stand in the root in several slots.
         type Versions<'a> = BTreeMap<(&'a str, &'a str), &'a Dependency>;
         fn by_slot(spec: &BuildSpec) -> Versions<'_> {
-            spec.dependencies.iter().map(|dep| ((dep.package.cp(), dep.slot.slot()), dep)).collect()
+            spec.dependencies.iter().map(|dep| ((dep.name.as_str(), dep.slot.as_str()), dep)).collect()
         }
         let (a, b) = (by_slot(before), by_slot(after));
         let names: BTreeSet<_> = a.keys().chain(b.keys()).copied().collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::schema;
+use super::{migrate, schema};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 
@@ -29,12 +29,12 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(named)?;
     configure(&connection).map_err(named)?;
     // Before anything is changed: it may be the database of another program, or of a later version.
-    let is_new = schema::is_empty(&connection).map_err(named)?;
-    if is_new {
+    let format = if schema::is_empty(&connection).map_err(named)? {
         refuse_lost_index(layout, path)?;
+        None
     } else {
-        check_format(layout, path, &connection)?;
-    }
+        Some(check_format(layout, path, &connection)?)
+    };
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(named)?;
     if mode != "wal" {
@@ -45,9 +45,12 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
     connection
         .pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_MAX, |_| Ok(()))
         .map_err(named)?;
-    if is_new {
-        schema::create(&mut connection).map_err(named)?;
-        crate::disk::sync_dir(layout.root())?;
+    match format {
+        None => {
+            schema::create(&mut connection).map_err(named)?;
+            crate::disk::sync_dir(layout.root())?;
+        }
+        Some(format) => migrate::to_current(layout, path, &mut connection, format)?,
     }
     Ok(connection)
 }
@@ -96,19 +99,29 @@ fn refuse_lost_index(layout: &Layout, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an index that is not ours, or of a format not known here.
-pub(super) fn check_format(layout: &Layout, path: &Path, connection: &Connection) -> Result<()> {
+/// Refuses an index of another format than this version's: a reader cannot convert it.
+pub(super) fn require_current(layout: &Layout, path: &Path, connection: &Connection) -> Result<()> {
+    let found = check_format(layout, path, connection)?;
+    if found < schema::FORMAT {
+        let path = layout.root().to_owned();
+        return Err(Error::OlderFormat { path, found, known: schema::FORMAT });
+    }
+    Ok(())
+}
+
+/// The format of an index; refuses one that is not ours, or of a format not known here.
+fn check_format(layout: &Layout, path: &Path, connection: &Connection) -> Result<u32> {
     let named = |error| Error::index(path, error);
     if schema::is_empty(connection).map_err(named)? {
         return Err(Error::NoStore { path: layout.root().to_owned() });
     }
     let (application, found) = schema::markers(connection).map_err(named)?;
-    if application != schema::APPLICATION_ID {
+    if application != schema::APPLICATION_ID || found == 0 {
         return Err(Error::NotAStore { path: path.to_owned() });
     }
     if found > schema::FORMAT {
         let path = layout.root().to_owned();
         return Err(Error::NewerFormat { path, found, known: schema::FORMAT });
     }
-    Ok(())
+    Ok(found)
 }

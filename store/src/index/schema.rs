@@ -1,4 +1,4 @@
-//! The tables. `docs/on-disk.md` explains them; a change here is a new [`FORMAT`] with a migration.
+//! The tables. `docs/on-disk.md` explains them; a change here is a new [`FORMAT`] with a step in `migrate.rs`.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x6273_7374;
 
 /// The format written by this version.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The format marker: application id and format number.
 pub(super) fn markers(connection: &Connection) -> rusqlite::Result<(i32, u32)> {

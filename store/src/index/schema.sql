@@ -28,6 +28,7 @@ CREATE TABLE artifacts (
     log BLOB NOT NULL REFERENCES blobs (id),
     preimage BLOB NOT NULL REFERENCES blobs (id),
     payload BLOB NOT NULL CHECK (length(payload) = 32),
+    interface BLOB NOT NULL CHECK (length(interface) = 32),
     installed_size INTEGER NOT NULL,
     build_millis INTEGER NOT NULL,
     built_at INTEGER NOT NULL,
@@ -38,6 +39,15 @@ CREATE INDEX artifacts_by_cp ON artifacts (cp, built_at);
 CREATE INDEX artifacts_by_file ON artifacts (file);
 CREATE INDEX artifacts_by_log ON artifacts (log);
 CREATE INDEX artifacts_by_preimage ON artifacts (preimage);
+
+-- The reuse keys that lead to an artifact. Artifacts that share one answer in the order of their positions.
+CREATE TABLE reuse_keys (
+    key BLOB NOT NULL CHECK (length(key) = 32),
+    position INTEGER NOT NULL,
+    artifact BLOB NOT NULL REFERENCES artifacts (key) ON DELETE CASCADE,
+    PRIMARY KEY (key, position),
+    UNIQUE (artifact, key)
+) STRICT, WITHOUT ROWID;
 
 -- Later builds of a key that had an artifact: evidence of whether it is reproducible. Outlives the artifact.
 CREATE TABLE reproductions (
@@ -68,9 +78,11 @@ CREATE TABLE runs (
     pid INTEGER NOT NULL,
     pid_started INTEGER NOT NULL,
     finished INTEGER,
-    summary TEXT
+    summary TEXT,
+    purpose TEXT NOT NULL DEFAULT 'build' CHECK (purpose IN ('build', 'audit'))
 ) STRICT;
 
+-- artifact is what the job's key came to resolve to, null for the artifact under that key itself.
 CREATE TABLE jobs (
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     key BLOB NOT NULL CHECK (length(key) = 32),
@@ -80,6 +92,7 @@ CREATE TABLE jobs (
     slot INTEGER,
     started INTEGER,
     log_path TEXT,
+    artifact BLOB CHECK (length(artifact) = 32),
     PRIMARY KEY (run, key)
 ) STRICT, WITHOUT ROWID;
 

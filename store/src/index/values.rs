@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_core::{BlobId, BuildKey, Digest};
+use buildswarm_core::{BlobId, BuildKey, Digest, ReuseKey};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 /// An unsigned number in SQLite's signed column.
@@ -65,6 +65,12 @@ impl From<BuildKey> for Bytes32 {
     }
 }
 
+impl From<ReuseKey> for Bytes32 {
+    fn from(key: ReuseKey) -> Self {
+        Self(*key.digest())
+    }
+}
+
 impl From<Bytes32> for BlobId {
     fn from(bytes: Bytes32) -> Self {
         Self::from_digest(bytes.0)
@@ -72,6 +78,12 @@ impl From<Bytes32> for BlobId {
 }
 
 impl From<Bytes32> for BuildKey {
+    fn from(bytes: Bytes32) -> Self {
+        Self::from_digest(bytes.0)
+    }
+}
+
+impl From<Bytes32> for ReuseKey {
     fn from(bytes: Bytes32) -> Self {
         Self::from_digest(bytes.0)
     }

@@ -11,9 +11,9 @@ fn a_key_resolves_to_what_was_committed() {
     let (_dir, store) = store();
     let wanted = artifact(&store, "dev-libs/foo-1", 1);
     assert_eq!(store.artifact(wanted.key).unwrap(), None);
-    assert_eq!(store.commit_artifact(&wanted).unwrap(), Committed::First);
+    assert_eq!(store.commit_artifact(&wanted, &[]).unwrap(), Committed::First);
     assert_eq!(store.artifact(wanted.key).unwrap(), Some(wanted.clone()));
-    assert_eq!(store.commit_artifact(&wanted).unwrap(), Committed::AlreadyThere);
+    assert_eq!(store.commit_artifact(&wanted, &[]).unwrap(), Committed::AlreadyThere);
     assert_eq!(store.reproductions(wanted.key).unwrap(), [], "a repeated commit is no evidence");
     assert!(store.remove_artifact(wanted.key).unwrap());
     assert!(!store.remove_artifact(wanted.key).unwrap());
@@ -31,11 +31,14 @@ fn an_artifact_needs_its_blobs() {
         [whole.file, absent, whole.preimage],
         [whole.file, whole.log, absent],
     ] {
-        let error = store.commit_artifact(&with_blobs("dev-libs/foo-1", 1, blobs)).unwrap_err();
+        let error = store.commit_artifact(&with_blobs("dev-libs/foo-1", 1, blobs), &[]).unwrap_err();
         assert!(matches!(error, Error::BlobMissing { id } if id == absent.id), "{error}");
     }
     let lying = with_blobs("dev-libs/foo-1", 1, [whole.file, wrong, whole.preimage]);
-    assert!(matches!(store.commit_artifact(&lying), Err(Error::WrongSize { stored: 300, declared: 1, .. })));
+    assert!(matches!(
+        store.commit_artifact(&lying, &[]),
+        Err(Error::WrongSize { stored: 300, declared: 1, .. })
+    ));
     assert_eq!(store.artifact(whole.key).unwrap(), None);
 }
 
@@ -46,8 +49,8 @@ fn the_first_writer_wins_and_the_second_is_evidence() {
     let mut second = artifact(&store, "dev-libs/foo-1", 2);
     second.key = first.key;
     second.builder = "drone-2".to_owned();
-    assert_eq!(store.commit_artifact(&first).unwrap(), Committed::First);
-    assert_eq!(store.commit_artifact(&second).unwrap(), Committed::AlreadyThere);
+    assert_eq!(store.commit_artifact(&first, &[]).unwrap(), Committed::First);
+    assert_eq!(store.commit_artifact(&second, &[]).unwrap(), Committed::AlreadyThere);
     assert_eq!(store.artifact(first.key).unwrap(), Some(first.clone()));
     let evidence = store.reproductions(first.key).unwrap();
     assert_eq!(evidence.len(), 1);
@@ -60,7 +63,7 @@ fn an_artifact_that_lost_a_blob_does_not_resolve_until_healed() {
     let (dir, store) = store();
     let path = dir.path().join("store");
     let wanted = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&wanted).unwrap();
+    let _ = store.commit_artifact(&wanted, &[]).unwrap();
     let file = file_of(&path, wanted.file.id);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(store.artifact(wanted.key).unwrap(), None, "the row alone is not enough");
@@ -81,11 +84,11 @@ fn an_artifact_that_lost_a_blob_does_not_resolve_until_healed() {
 fn a_broken_artifact_makes_room_for_a_new_build() {
     let (dir, store) = store();
     let broken = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&broken).unwrap();
+    let _ = store.commit_artifact(&broken, &[]).unwrap();
     std::fs::remove_file(file_of(&dir.path().join("store"), broken.file.id)).unwrap();
     let mut rebuilt = artifact(&store, "dev-libs/foo-1", 2);
     rebuilt.key = broken.key;
-    assert_eq!(store.commit_artifact(&rebuilt).unwrap(), Committed::First);
+    assert_eq!(store.commit_artifact(&rebuilt, &[]).unwrap(), Committed::First);
     assert_eq!(store.artifact(broken.key).unwrap(), Some(rebuilt));
     assert_eq!(store.reproductions(broken.key).unwrap()[0].payload, broken.payload);
 }
@@ -96,7 +99,7 @@ fn many_keys_are_asked_for_at_once() {
     let shared = artifact(&store, "dev-libs/foo-1", 0);
     let blobs = [shared.file, shared.log, shared.preimage];
     for seed in 0..600 {
-        let _ = store.commit_artifact(&with_blobs("dev-libs/foo-1", seed, blobs)).unwrap();
+        let _ = store.commit_artifact(&with_blobs("dev-libs/foo-1", seed, blobs), &[]).unwrap();
     }
     let keys: Vec<_> = (300..900).rev().chain(300..310).map(key).collect();
     let found = store.artifacts(&keys).unwrap();
@@ -113,7 +116,7 @@ fn many_keys_are_asked_for_at_once() {
 fn artifacts_of_a_package_newest_first() {
     let (_dir, store) = store();
     for (package, seed) in [("dev-libs/foo-1", 1), ("dev-libs/foo-2", 2), ("dev-libs/foo-bar-1", 3)] {
-        let _ = store.commit_artifact(&artifact(&store, package, seed)).unwrap();
+        let _ = store.commit_artifact(&artifact(&store, package, seed), &[]).unwrap();
     }
     let found = store.artifacts_of("dev-libs/foo").unwrap();
     let found: Vec<_> = found.iter().map(|artifact| artifact.package.as_str()).collect();
@@ -131,7 +134,7 @@ fn two_artifacts_race_for_a_key_and_one_wins() {
                     let mut racer = artifact(store, "dev-libs/foo-1", seed);
                     racer.key = key(99);
                     racer.payload = Digest::of(&bytes(seed, 8));
-                    store.commit_artifact(&racer).unwrap()
+                    store.commit_artifact(&racer, &[]).unwrap()
                 })
             })
             .collect();

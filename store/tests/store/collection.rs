@@ -4,7 +4,8 @@ use std::fs;
 
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_store::{
-    Attempt, Error, GRACE_SECONDS, GcOptions, GenerationRow, KeptBecause, Run, SignedPackage, Store, Tally,
+    Attempt, Error, GRACE_SECONDS, GcOptions, GenerationRow, KeptBecause, Purpose, Run, SignedPackage, Store,
+    Tally,
 };
 
 use crate::support::{artifact, bytes, file_of, files_in, key, large, ruthless, store, tamper};
@@ -14,7 +15,7 @@ fn only_what_nothing_refers_to_goes() {
     let (dir, store) = store();
     let path = dir.path().join("store");
     let kept = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&kept).unwrap();
+    let _ = store.commit_artifact(&kept, &[]).unwrap();
     let loose = [store.put_bytes(&large(50)).unwrap(), store.put_bytes(&bytes(50, 100)).unwrap()];
     let would = store.gc(GcOptions { dry_run: true, ..ruthless() }).unwrap();
     assert!(store.contains(loose[0].id).unwrap() && store.contains(loose[1].id).unwrap());
@@ -46,7 +47,7 @@ fn what_was_put_lately_stays() {
 fn signed_packages_and_generations_protect_their_files() {
     let (_dir, store) = store();
     let built = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&built).unwrap();
+    let _ = store.commit_artifact(&built, &[]).unwrap();
     let signed = SignedPackage { file: store.put_bytes(&large(2)).unwrap(), index_entry: "{}".to_owned() };
     store.put_signed(built.key, "FPR", &signed).unwrap();
     assert_eq!(store.gc(ruthless()).unwrap().kept_by_reason[&KeptBecause::Signed].count, 1);
@@ -69,7 +70,9 @@ fn signed_packages_and_generations_protect_their_files() {
 #[test]
 fn logs_of_attempts_stay_for_their_days() {
     let (_dir, store) = store();
-    let run = store.begin_run(&Run { label: "build".to_owned(), started: UnixSeconds(1) }).unwrap();
+    let run = store
+        .begin_run(&Run { label: "build".to_owned(), purpose: Purpose::Build, started: UnixSeconds(1) })
+        .unwrap();
     let now = 2_000_000_000;
     for (seed, days_ago) in [(1, 1), (2, 40)] {
         let finished = UnixSeconds(now - days_ago * 86_400);
@@ -164,7 +167,7 @@ fn puts_win_against_collection() {
         while !collector.is_finished() {
             for seed in 0..4 {
                 let wanted = artifact(&store, "dev-libs/foo-1", seed);
-                match store.commit_artifact(&wanted) {
+                match store.commit_artifact(&wanted, &[]) {
                     Ok(_) => {
                         assert_eq!(store.read_blob(wanted.file.id, 1 << 20).unwrap(), large(seed));
                         store.remove_artifact(wanted.key).unwrap();

@@ -24,7 +24,7 @@ fn child_that_puts_in_a_loop() {
     let mut out = std::io::stdout().lock();
     for seed in first.. {
         let built = artifact(&store, "dev-libs/foo-1", seed);
-        let _ = store.commit_artifact(&built).unwrap();
+        let _ = store.commit_artifact(&built, &[]).unwrap();
         // In one write, so that a kill cannot leave half a promise; the line begins after the test's own text.
         out.write_all(format!("\nacked {} {seed}\n", built.key).as_bytes()).unwrap();
         out.flush().unwrap();

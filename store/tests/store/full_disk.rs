@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_store::{Error, Run, Store};
+use buildswarm_store::{Error, Purpose, Run, Store};
 use rustix::mount::{MountFlags, mount, mount_remount};
 
 use crate::support::{artifact, bytes, files_in, ruthless};
@@ -25,7 +25,7 @@ fn child_on_a_small_disk() {
     let path = at.join("store");
     let store = Store::open(&path).unwrap();
     let kept = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&kept).unwrap();
+    let _ = store.commit_artifact(&kept, &[]).unwrap();
 
     // One that can never fit: the error comes in the middle of writing.
     let error = store.put(&bytes(2, DISK_BYTES)[..]).unwrap_err();
@@ -47,7 +47,7 @@ fn child_on_a_small_disk() {
     let theirs = at.join("theirs");
     let mut file = std::fs::File::create(&theirs).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
-    let long = Run { label: "x".repeat(1 << 20), started: UnixSeconds(1) };
+    let long = Run { label: "x".repeat(1 << 20), purpose: Purpose::Build, started: UnixSeconds(1) };
     assert!(matches!(store.begin_run(&long), Err(Error::NoSpace { .. })));
     assert!(matches!(store.put_bytes(&bytes(9, 200_000)), Err(Error::NoSpace { .. })));
     assert!(store.verify().unwrap().is_clean());

@@ -7,11 +7,12 @@ use buildswarm_core::artifact::{Artifact, BlobRef};
 use buildswarm_store::{Committed, Store};
 use proptest::prelude::*;
 
-use crate::support::{bytes, file_of, key, ruthless, tamper, with_blobs};
+use crate::support::{bytes, file_of, key, reuse, ruthless, tamper, with_blobs};
 
 /// Contents to choose from: few, so that operations meet.
 const CONTENTS: u64 = 6;
 const KEYS: u64 = 3;
+const REUSE_KEYS: u64 = 2;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -19,7 +20,7 @@ enum Op {
     Read(u64),
     Damage(u64),
     Delete(u64),
-    Commit { key: u64, contents: [u64; 3] },
+    Commit { key: u64, contents: [u64; 3], reuse: Vec<u64> },
     Resolve(u64),
     Remove(u64),
     Gc,
@@ -30,13 +31,14 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let content = 0..CONTENTS;
     let key = 0..KEYS;
+    let reuse = prop::collection::vec(0..REUSE_KEYS, 0..3);
     prop_oneof![
         6 => content.clone().prop_map(Op::Put),
         3 => content.clone().prop_map(Op::Read),
         1 => content.clone().prop_map(Op::Damage),
-        1 => content.clone().prop_map(Op::Delete),
-        4 => (key.clone(), [content.clone(), content.clone(), content])
-            .prop_map(|(key, contents)| Op::Commit { key, contents }),
+        2 => content.clone().prop_map(Op::Delete),
+        8 => (key.clone(), [content.clone(), content.clone(), content], reuse)
+            .prop_map(|(key, contents, reuse)| Op::Commit { key, contents, reuse }),
         3 => key.clone().prop_map(Op::Resolve),
         1 => key.prop_map(Op::Remove),
         1 => Just(Op::Gc),
@@ -68,6 +70,8 @@ enum Copy {
 struct Model {
     blobs: BTreeMap<u64, Copy>,
     artifacts: BTreeMap<u64, ([u64; 3], Artifact)>,
+    /// The keys of the artifacts each leads to, in their order.
+    reuse: BTreeMap<u64, Vec<u64>>,
 }
 
 impl Model {
@@ -78,6 +82,21 @@ impl Model {
     fn resolves(&self, key: u64) -> Option<&Artifact> {
         let (contents, artifact) = self.artifacts.get(&key)?;
         contents.iter().all(|number| self.seems_there(*number)).then_some(artifact)
+    }
+
+    fn reused(&self, reuse: u64) -> Option<&Artifact> {
+        self.reuse.get(&reuse)?.iter().find_map(|key| self.resolves(*key))
+    }
+
+    fn reuse_keys_of(&self, key: u64) -> BTreeSet<u64> {
+        self.reuse.iter().filter(|(_, keys)| keys.contains(&key)).map(|(reuse, _)| *reuse).collect()
+    }
+
+    fn remove(&mut self, key: u64) -> bool {
+        for keys in self.reuse.values_mut() {
+            keys.retain(|other| *other != key);
+        }
+        self.artifacts.remove(&key).is_some()
     }
 
     fn referred(&self) -> BTreeSet<u64> {
@@ -128,13 +147,15 @@ impl Pair {
                 model.blobs.insert(number, Copy::Lost);
             }
             Op::Damage(_) | Op::Delete(_) => {}
-            Op::Commit { key: number, contents } => commit(store, model, number, contents),
+            Op::Commit { key: number, contents, ref reuse } => {
+                commit(store, model, number, contents, reuse);
+            }
             Op::Resolve(number) => {
                 assert_eq!(store.artifact(key(number)).unwrap().as_ref(), model.resolves(number));
             }
             Op::Remove(number) => {
                 let removed = store.remove_artifact(key(number)).unwrap();
-                assert_eq!(removed, model.artifacts.remove(&number).is_some());
+                assert_eq!(removed, model.remove(number));
             }
             Op::Gc => {
                 store.gc(ruthless()).unwrap();
@@ -159,21 +180,40 @@ impl Pair {
         }
         for number in 0..KEYS {
             assert_eq!(store.artifact(key(number)).unwrap().as_ref(), self.model.resolves(number));
+            let found: BTreeSet<_> = store.reuse_keys_of(key(number)).unwrap().into_iter().collect();
+            let expected: BTreeSet<_> = self.model.reuse_keys_of(number).into_iter().map(reuse).collect();
+            assert_eq!(found, expected);
+        }
+        let present = store.present(&[0, 1, 2].map(key)).unwrap();
+        let expected = (0..KEYS).filter(|number| self.model.resolves(*number).is_some()).map(key).collect();
+        assert_eq!(present, expected);
+        let found = store.reused(&[0, 1].map(reuse)).unwrap();
+        for number in 0..REUSE_KEYS {
+            assert_eq!(found.get(&reuse(number)), self.model.reused(number), "{number}");
         }
     }
 }
 
-fn commit(store: &Store, model: &mut Model, number: u64, contents: [u64; 3]) {
+fn commit(store: &Store, model: &mut Model, number: u64, contents: [u64; 3], leading: &[u64]) {
     let mut artifact = with_blobs("dev-libs/foo-1", number, contents.map(blob));
     artifact.build_millis = contents.iter().sum();
-    let outcome = store.commit_artifact(&artifact);
+    let keys: Vec<_> = leading.iter().map(|number| reuse(*number)).collect();
+    let outcome = store.commit_artifact(&artifact, &keys);
     if !contents.iter().all(|content| model.seems_there(*content)) {
         outcome.unwrap_err();
-    } else if model.resolves(number).is_some() {
+        return;
+    }
+    if model.resolves(number).is_some() {
         assert_eq!(outcome.unwrap(), Committed::AlreadyThere);
     } else {
         assert_eq!(outcome.unwrap(), Committed::First);
         model.artifacts.insert(number, (contents, artifact));
+    }
+    for reuse in leading {
+        let keys = model.reuse.entry(*reuse).or_default();
+        if !keys.contains(&number) {
+            keys.push(number);
+        }
     }
 }
 

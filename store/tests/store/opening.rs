@@ -3,7 +3,7 @@
 use std::fs;
 
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_store::{Error, Run, Store};
+use buildswarm_store::{Error, Purpose, Run, Store};
 
 use crate::support::{artifact, files_in, large, store};
 
@@ -34,7 +34,7 @@ fn a_reader_sees_what_the_writer_commits() {
     let path = dir.path().join("store");
     let reader = Store::open_read_only(&path).unwrap();
     let wanted = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&wanted).unwrap();
+    let _ = store.commit_artifact(&wanted, &[]).unwrap();
     assert_eq!(reader.artifact(wanted.key).unwrap(), Some(wanted.clone()));
     drop(store);
     assert_eq!(reader.read_blob(wanted.file.id, 1 << 20).unwrap(), large(1));
@@ -50,9 +50,13 @@ fn a_reader_changes_nothing() {
     let refused = |outcome: Result<(), Error>| assert!(matches!(outcome, Err(Error::ReadOnly { .. })));
     refused(reader.put_bytes(b"x").map(drop));
     refused(reader.put_bytes(&large(1)).map(drop));
-    refused(reader.commit_artifact(&wanted).map(|_| ()));
+    refused(reader.commit_artifact(&wanted, &[]).map(|_| ()));
     refused(reader.remove_artifact(wanted.key).map(drop));
-    refused(reader.begin_run(&Run { label: String::new(), started: UnixSeconds(1) }).map(drop));
+    refused(
+        reader
+            .begin_run(&Run { label: String::new(), purpose: Purpose::Build, started: UnixSeconds(1) })
+            .map(drop),
+    );
     refused(reader.set_current("stable", 1));
 }
 
@@ -71,11 +75,11 @@ fn a_newer_format_is_refused_and_left_alone() {
     let (dir, store) = store();
     let path = dir.path().join("store");
     drop(store);
-    sql(&path, "PRAGMA user_version = 2");
+    sql(&path, "PRAGMA user_version = 3");
     let before = fs::read(path.join("index.db")).unwrap();
     for outcome in [Store::open(&path), Store::open_read_only(&path)] {
         let error = outcome.unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        assert!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), "{error}");
     }
     assert_eq!(fs::read(path.join("index.db")).unwrap(), before);
 }
@@ -116,7 +120,7 @@ fn a_damaged_index_is_refused_after_a_crash() {
     let (dir, store) = store();
     let path = dir.path().join("store");
     let wanted = artifact(&store, "dev-libs/foo-1", 1);
-    let _ = store.commit_artifact(&wanted).unwrap();
+    let _ = store.commit_artifact(&wanted, &[]).unwrap();
     drop(store);
     sql(&path, "PRAGMA foreign_keys = OFF; DELETE FROM blobs");
     fs::write(path.join("lock"), "12345\n").unwrap();

@@ -7,13 +7,13 @@ use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_store::{
-    Attempt, AttemptFilter, Error, GenerationRow, JobRow, Run, RunId, RunState, SignedPackage, Store,
+    Attempt, AttemptFilter, Error, GenerationRow, JobRow, Purpose, Run, RunId, RunState, SignedPackage, Store,
 };
 
 use crate::support::{artifact, file_of, key, large, store};
 
 fn run(label: &str) -> Run {
-    Run { label: label.to_owned(), started: UnixSeconds(100) }
+    Run { label: label.to_owned(), purpose: Purpose::Build, started: UnixSeconds(100) }
 }
 
 fn job(seed: u64, state: &str) -> JobRow {
@@ -25,6 +25,7 @@ fn job(seed: u64, state: &str) -> JobRow {
         slot: Some(1),
         started: Some(UnixSeconds(101)),
         log_path: Some("/var/log/foo".to_owned()),
+        artifact: (seed == 1).then(|| key(7)),
     }
 }
 
@@ -66,6 +67,15 @@ fn a_run_is_seen_from_its_beginning_to_its_end() {
     assert_eq!(runs[1].state, RunState::Finished { at: UnixSeconds(200), summary: "2 built".to_owned() });
     assert_eq!(runs[0].pid, std::process::id());
     assert_eq!(watcher.runs(1).unwrap().len(), 1);
+}
+
+#[test]
+fn an_audit_is_told_from_a_build() {
+    let (_dir, store) = store();
+    store.begin_run(&run("world")).unwrap();
+    store.begin_run(&Run { purpose: Purpose::Audit, ..run("audit world") }).unwrap();
+    let purposes: Vec<Purpose> = store.runs(2).unwrap().iter().map(|run| run.purpose).collect();
+    assert_eq!(purposes, [Purpose::Audit, Purpose::Build]);
 }
 
 #[test]
@@ -147,7 +157,7 @@ fn a_signed_package_belongs_to_an_artifact_and_a_signer() {
     let mut package =
         SignedPackage { file: store.put_bytes(&large(2)).unwrap(), index_entry: "{}".to_owned() };
     assert!(matches!(store.put_signed(built.key, "A", &package), Err(Error::ArtifactMissing { .. })));
-    let _ = store.commit_artifact(&built).unwrap();
+    let _ = store.commit_artifact(&built, &[]).unwrap();
     store.put_signed(built.key, "A", &package).unwrap();
     assert_eq!(store.signed_package(built.key, "A").unwrap(), Some(package.clone()));
     assert_eq!(store.signed_package(built.key, "B").unwrap(), None);
@@ -165,7 +175,7 @@ fn a_signed_package_belongs_to_an_artifact_and_a_signer() {
 fn generations_are_immutable_and_one_is_current() {
     let (_dir, store) = store();
     let [one, two] = [1, 2].map(|seed| artifact(&store, "dev-libs/foo-1", seed));
-    let _ = (store.commit_artifact(&one).unwrap(), store.commit_artifact(&two).unwrap());
+    let _ = (store.commit_artifact(&one, &[]).unwrap(), store.commit_artifact(&two, &[]).unwrap());
     let manifest = store.put_bytes(b"Packages").unwrap();
     let row = |number, entries| GenerationRow { number, created: UnixSeconds(5), entries, manifest };
     let first = row(1, vec![two.key, one.key]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use buildswarm_core::artifact::{Artifact, BlobRef};
 use buildswarm_core::time::UnixSeconds;
-use buildswarm_core::{BlobId, BuildKey, Digest};
+use buildswarm_core::{BlobId, BuildKey, Digest, ReuseKey};
 use buildswarm_store::{GcOptions, INLINE_BYTES_MAX, Store};
 use tempfile::TempDir;
 
@@ -47,6 +47,10 @@ pub(crate) fn key(seed: u64) -> BuildKey {
     BuildKey::from_digest(Digest::of(&seed.to_le_bytes()))
 }
 
+pub(crate) fn reuse(seed: u64) -> ReuseKey {
+    ReuseKey::from_digest(Digest::of(&seed.to_le_bytes()))
+}
+
 /// The number of files below a directory.
 pub(crate) fn files_in(dir: &Path) -> usize {
     std::fs::read_dir(dir)
@@ -72,6 +76,7 @@ pub(crate) fn with_blobs(package: &str, seed: u64, [file, log, preimage]: [BlobR
         log,
         preimage,
         payload: Digest::of(&seed.to_be_bytes()),
+        interface: Digest::of(&seed.to_be_bytes()[1..]),
         installed_size: 4096,
         build_millis: 1500,
         built_at: UnixSeconds(1_700_000_000 + seed),

@@ -76,7 +76,7 @@ pub(super) fn is_as_planned(build: &Build<'_>, package: &Gpkg, repacked: &Repack
     same_slot(build, &text("SLOT")?)?;
     same_use(build, &text("IUSE")?, &text("USE")?)?;
     // CFLAGS and their like are no evidence: what a package records is what its ebuild made of them.
-    let chost = build.inputs.environment.get("CHOST").map_or("", |chost| chost.trim());
+    let chost = build.inputs.surroundings.environment.get("CHOST").map_or("", |chost| chost.trim());
     let found = text("CHOST")?;
     if found != chost {
         return Err(format!("{planned} was built for CHOST {found:?} instead of {chost:?}"));

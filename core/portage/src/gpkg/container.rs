@@ -13,6 +13,7 @@ use super::manifest::{self, Summer, Sums};
 use super::metadata;
 use super::payload::Payload;
 use super::tar::{Kind, RawEntry, TarReader};
+use crate::interface::{Collector, Interface};
 
 /// One member of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -353,7 +354,21 @@ impl Gpkg {
     /// # Errors
     /// What [`ImageReader::next_entry`] refuses.
     pub fn payload<F: Read + Seek>(&self, file: F, limits: &Limits) -> Result<Payload, GpkgError> {
-        Payload::of(self, self.image(file, limits)?)
+        Payload::of(self, self.image(file, limits)?, None)
+    }
+
+    /// The payload and the interface, in one pass over the image; `file` is the same package again.
+    ///
+    /// # Errors
+    /// As [`payload`](Self::payload).
+    pub fn payload_and_interface<F: Read + Seek>(
+        &self,
+        file: F,
+        limits: &Limits,
+    ) -> Result<(Payload, Interface), GpkgError> {
+        let mut interface = Collector::new();
+        let payload = Payload::of(self, self.image(file, limits)?, Some(&mut interface))?;
+        Ok((payload, interface.finish()))
     }
 }
 

@@ -202,6 +202,14 @@ pub enum GpkgError {
         /// Why it failed.
         source: io::Error,
     },
+    /// One of two packages that are compared cannot be read.
+    #[error("the {which} of the two packages")]
+    Compared {
+        /// `first` or `second`.
+        which: &'static str,
+        /// What is wrong with it.
+        source: Box<Self>,
+    },
     /// The output could not be written.
     #[error("writing the package failed")]
     Write(#[source] io::Error),

@@ -14,6 +14,8 @@ pub(crate) struct Header {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    pub(crate) user: Vec<u8>,
+    pub(crate) group: Vec<u8>,
     pub(crate) size: u64,
     pub(crate) mtime: u64,
 }
@@ -101,6 +103,8 @@ impl Header {
             mode: small(100..108, "mode", 0o177_777)? & MODE_BITS as u32,
             uid: small(108..116, "uid", LARGEST_ID)?,
             gid: small(116..124, "gid", LARGEST_ID)?,
+            user: text(&block[265..297])?.to_vec(),
+            group: text(&block[297..329])?.to_vec(),
             size: bounded(124..136, "size", i64::MAX as u64)?,
             mtime: bounded(136..148, "mtime", LARGEST_TIME)?,
         })

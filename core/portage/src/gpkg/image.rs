@@ -2,11 +2,13 @@
 //!
 //! Refused: names that are absolute, contain `..`, NUL, a line feed or bytes that are not UTF-8, or exceed
 //! what Linux takes; names that occur twice; anything below a name that is not a directory (so no writing
-//! through a symbolic link); hard links to anything but an earlier file; devices, fifos, sparse files. These
-//! are also, or should be, refused by Portage's own `tar_safe_extract`. Set-user-id bits and absolute targets
-//! of symbolic links are ordinary in packages and stay.
+//! through a symbolic link); hard links to anything but an earlier file, or with another mode or owner than it
+//! (who extracts them last decides); devices, fifos, sparse files. These are also, or should be, refused by
+//! Portage's own `tar_safe_extract`. Set-user-id bits and absolute targets of symbolic links are ordinary in
+//! packages and stay.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read};
 
 use super::compress::Decompressor;
@@ -14,6 +16,27 @@ use super::container::member_error;
 use super::error::{GpkgError, TarError, shown};
 use super::limits::{COMPONENT_BYTES, Limits, PATH_BYTES};
 use super::tar::{Kind, RawEntry, TarReader};
+
+/// To whom an entry belongs. Portage installs it for the user and the group of these names and takes a number
+/// only where a machine does not know the name (Python, `TarFile.chown`), so all four matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group.
+    pub gid: u32,
+    /// Name of the user; empty if the package does not tell.
+    pub user: String,
+    /// Name of the group; empty if the package does not tell.
+    pub group: String,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { uid, gid, user, group } = self;
+        write!(f, "{user}({uid}):{group}({gid})")
+    }
+}
 
 /// One entry of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +47,8 @@ pub struct ImageEntry {
     pub kind: Kind,
     /// Permission bits, with set-user-id, set-group-id and sticky bit.
     pub mode: u32,
-    /// Numeric owner.
-    pub uid: u32,
-    /// Numeric group.
-    pub gid: u32,
+    /// To whom it belongs.
+    pub owner: Owner,
     /// Bytes of content; 0 for all but files.
     pub size: u64,
     /// Time of modification, in seconds since 1970.
@@ -44,8 +65,16 @@ pub struct ImageReader<R: Read> {
     tar: TarReader<Decompressor<R>>,
     member: String,
     limits: Limits,
-    seen: BTreeMap<String, Kind>,
+    seen: BTreeMap<String, Seen>,
     names: u64,
+}
+
+/// What is kept of an entry that came before.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    kind: Kind,
+    mode: u32,
+    owner: Owner,
 }
 
 fn refused(name: &[u8], reason: &'static str) -> TarError {
@@ -91,6 +120,14 @@ fn symlink_target(entry: &RawEntry) -> Result<String, TarError> {
     Ok(target.to_owned())
 }
 
+fn owner(entry: &RawEntry) -> Result<Owner, TarError> {
+    let name = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control));
+        text.map(str::to_owned).ok_or_else(|| refused(&entry.path, "its user or group has no proper name"))
+    };
+    Ok(Owner { uid: entry.uid, gid: entry.gid, user: name(&entry.user)?, group: name(&entry.group)? })
+}
+
 impl<R: Read> ImageReader<R> {
     pub(crate) fn new(stream: Decompressor<R>, member: String, limits: &Limits) -> Self {
         Self { tar: TarReader::new(stream), member, limits: *limits, seen: BTreeMap::new(), names: 0 }
@@ -113,33 +150,38 @@ impl<R: Read> ImageReader<R> {
         if path.is_empty() && raw.kind != Kind::Directory {
             return Err(refused(&raw.path, "the image itself is not a directory"));
         }
+        let owner = owner(&raw)?;
         let link = match raw.kind {
             Kind::Symlink => symlink_target(&raw)?,
-            Kind::Hardlink => self.hardlink_target(&raw)?,
+            Kind::Hardlink => self.hardlink_target(&raw, &owner)?,
             Kind::File | Kind::Directory => String::new(),
         };
-        self.place(&path, raw.kind)?;
-        let RawEntry { kind, mode, uid, gid, size, mtime, .. } = raw;
-        Ok(Some(ImageEntry { path, kind, mode, uid, gid, size, mtime, link }))
+        let RawEntry { kind, mode, size, mtime, .. } = raw;
+        self.place(&path, Seen { kind, mode, owner: owner.clone() })?;
+        Ok(Some(ImageEntry { path, kind, mode, owner, size, mtime, link }))
     }
 
-    fn hardlink_target(&self, entry: &RawEntry) -> Result<String, TarError> {
+    fn hardlink_target(&self, entry: &RawEntry, owner: &Owner) -> Result<String, TarError> {
         let target = below_image(&entry.link)?;
-        if self.seen.get(&target) == Some(&Kind::File) {
-            Ok(target)
-        } else {
-            Err(refused(&entry.path, "it is a hard link to something that is not an earlier file"))
+        match self.seen.get(&target) {
+            Some(Seen { kind: Kind::File, mode, owner: its }) if (*mode, its) == (entry.mode, owner) => {
+                Ok(target)
+            }
+            Some(Seen { kind: Kind::File, .. }) => {
+                Err(refused(&entry.path, "it is a hard link with another mode or owner than its file"))
+            }
+            _ => Err(refused(&entry.path, "it is a hard link to something that is not an earlier file")),
         }
     }
 
     /// Takes note of `path`, which must be new and below directories only.
-    fn place(&mut self, path: &str, kind: Kind) -> Result<(), TarError> {
+    fn place(&mut self, path: &str, entry: Seen) -> Result<(), TarError> {
         for (at, _) in path.match_indices('/') {
-            if self.seen.get(&path[..at]).is_some_and(|kind| *kind != Kind::Directory) {
+            if self.seen.get(&path[..at]).is_some_and(|above| above.kind != Kind::Directory) {
                 return Err(refused(path.as_bytes(), "it is below something that is not a directory"));
             }
         }
-        if kind != Kind::Directory {
+        if entry.kind != Kind::Directory {
             let below = format!("{path}/");
             if self.seen.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below)) {
                 return Err(refused(
@@ -148,14 +190,14 @@ impl<R: Read> ImageReader<R> {
                 ));
             }
         }
-        self.names += path.len() as u64;
+        self.names += (path.len() + entry.owner.user.len() + entry.owner.group.len()) as u64;
         if self.names > self.limits.image_names {
             return Err(TarError::Limit { what: "bytes of names", limit: self.limits.image_names });
         }
         if self.seen.len() as u64 >= self.limits.image_entries {
             return Err(TarError::Limit { what: "entries", limit: self.limits.image_entries });
         }
-        if self.seen.insert(path.to_owned(), kind).is_some() {
+        if self.seen.insert(path.to_owned(), entry).is_some() {
             return Err(TarError::Duplicate { name: shown(path.as_bytes()) });
         }
         Ok(())

@@ -1,11 +1,10 @@
 //! What two builds of the same thing must agree on, condensed into one digest.
 //!
-//! The digest covers every entry of the image except its root (name, kind, mode, owner, content or link
-//! target; no times) and the metadata except [`NOT_PAYLOAD`]. Files with several names count under the first
-//! of them in byte order and the other names as links to it, whichever the archive stored first. The bytes are
-//! a record of [`buildswarm_core::canonical`]: 1 the number of this form, 2 the list of entries sorted by path,
-//! 3 the map of metadata. `NEEDED` and `NEEDED.ELF.2` are sorted by line, since Portage writes them in the order of
-//! the file system.
+//! A [`Listing`] is a package in normal form, specified in `docs/payload.md`: every entry of the image except
+//! its root (name, kind, mode, owner by number and name, content or link target; no times) and the metadata
+//! except [`NOT_PAYLOAD`]. Files with several names count under the first of them in byte order and the other
+//! names as links to it, whichever the archive stored first. Both the digest and the comparison with another
+//! package ([`compare`](super::compare)) come from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -15,14 +14,15 @@ use buildswarm_core::canonical::Encoder;
 
 use super::container::Gpkg;
 use super::error::GpkgError;
-use super::image::{ImageEntry, ImageReader};
+use super::image::{ImageEntry, ImageReader, Owner};
 use super::metadata::sonames;
 use super::tar::Kind;
+use crate::interface::Collector;
 
-const CONTEXT: &str = "buildswarm 2026-11-21 payload";
+const CONTEXT: &str = "buildswarm 2026-11-24 payload";
 const ENVIRONMENT_CONTEXT: &str = "buildswarm 2026-11-21 saved environment";
 const ENVIRONMENT: &str = "environment.bz2";
-const FORM: u64 = 1;
+const FORM: u64 = 2;
 
 /// Metadata that is left out of the payload's digest, each with the reason.
 pub const NOT_PAYLOAD: [(&str, &str); 9] = [
@@ -63,38 +63,96 @@ pub struct Payload {
 }
 
 /// What is known of one name.
-struct Item {
-    kind: Kind,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    /// Content digest or link target.
-    value: Vec<u8>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) owner: Owner,
+    /// Bytes of content; 0 for all but files.
+    pub(super) size: u64,
+    /// Content digest, link target, or the first name of the same file.
+    pub(super) value: Vec<u8>,
 }
 
 impl Item {
+    /// The bits that count. The names of one file share its mode; a symbolic link's mode means nothing.
+    pub(super) fn counted_mode(&self) -> Option<u32> {
+        matches!(self.kind, Kind::File | Kind::Directory).then_some(self.mode)
+    }
+
+    /// To whom it belongs, unless this is another name of a file, which has the same owner.
+    pub(super) fn counted_owner(&self) -> Option<&Owner> {
+        (self.kind != Kind::Hardlink).then_some(&self.owner)
+    }
+
     fn encode(&self, path: &str) -> Vec<u8> {
         let mut record = Encoder::new();
         record.text(1, path);
-        let (kind, tag) = match self.kind {
-            Kind::File => ("file", 6),
-            Kind::Directory => ("directory", 0),
-            Kind::Symlink => ("symlink", 7),
-            Kind::Hardlink => ("hardlink", 8),
-        };
-        record.text(2, kind);
-        // The names of one file share its mode and owner; a symbolic link's mode means nothing.
-        if matches!(self.kind, Kind::File | Kind::Directory) {
-            record.number(3, self.mode.into());
+        record.text(2, self.kind.name());
+        if let Some(mode) = self.counted_mode() {
+            record.number(3, mode.into());
         }
-        if self.kind != Kind::Hardlink {
-            record.number(4, self.uid.into());
-            record.number(5, self.gid.into());
+        if let Some(owner) = self.counted_owner() {
+            record.number(4, owner.uid.into());
+            record.number(5, owner.gid.into());
         }
-        if tag != 0 {
-            record.bytes(tag, &self.value);
+        match self.kind {
+            Kind::File => record.bytes(6, &self.value),
+            Kind::Symlink => record.bytes(7, &self.value),
+            Kind::Hardlink => record.bytes(8, &self.value),
+            Kind::Directory => {}
+        }
+        if let Some(owner) = self.counted_owner() {
+            record.text(9, &owner.user);
+            record.text(10, &owner.group);
         }
         record.finish()
+    }
+}
+
+/// A package in normal form: all that counts of it, and nothing else. Equal listings have equal digests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// The image by path.
+    pub(super) items: BTreeMap<String, Item>,
+    /// The metadata by key.
+    pub(super) metadata: BTreeMap<String, Vec<u8>>,
+}
+
+impl Listing {
+    pub(super) fn read<R: Read>(
+        package: &Gpkg,
+        mut image: ImageReader<R>,
+        mut interface: Option<&mut Collector>,
+    ) -> Result<Self, GpkgError> {
+        let mut items = BTreeMap::new();
+        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut buffer = vec![0; 256 << 10];
+        while let Some(entry) = image.next_entry()? {
+            if entry.path.is_empty() {
+                continue;
+            }
+            if entry.kind == Kind::Hardlink {
+                names.entry(entry.link.clone()).or_default().push(entry.path.clone());
+            }
+            if let Some(interface) = interface.as_deref_mut() {
+                interface.begin(&entry);
+            }
+            let value = content(&mut image, &entry, &mut buffer, interface.as_deref_mut())?;
+            let ImageEntry { path, kind, mode, owner, size, .. } = entry;
+            items.insert(path, Item { kind, mode, owner, size, value });
+        }
+        order_links(&mut items, names);
+        Ok(Self { items, metadata: counted(package.metadata()) })
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        let entries: Vec<Vec<u8>> = self.items.iter().map(|(path, item)| item.encode(path)).collect();
+        let mut record = Encoder::new();
+        record.number(1, FORM);
+        record.list(2, entries.iter());
+        record.map(3, &self.metadata);
+        Digest::derive(CONTEXT, &record.finish())
     }
 }
 
@@ -105,11 +163,17 @@ impl Payload {
         self.files == 0 && self.symlinks == 0
     }
 
-    pub(crate) fn of<R: Read>(package: &Gpkg, mut image: ImageReader<R>) -> Result<Self, GpkgError> {
+    /// Reads the image to its end; `interface` looks on.
+    pub(crate) fn of<R: Read>(
+        package: &Gpkg,
+        image: ImageReader<R>,
+        interface: Option<&mut Collector>,
+    ) -> Result<Self, GpkgError> {
         let environment = package.metadata().get(ENVIRONMENT);
         let sonames_of = |key| package.text(key).map(|text| sonames(text.unwrap_or_default()));
+        let listing = Listing::read(package, image, interface)?;
         let mut payload = Self {
-            digest: Digest::of(b""),
+            digest: listing.digest(),
             environment: environment.map(|bytes| Digest::derive(ENVIRONMENT_CONTEXT, bytes)),
             installed_size: 0,
             files: 0,
@@ -119,29 +183,13 @@ impl Payload {
             requires: sonames_of("REQUIRES")?,
             provides: sonames_of("PROVIDES")?,
         };
-        let mut items = BTreeMap::new();
-        let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut buffer = vec![0; 256 << 10];
-        while let Some(entry) = image.next_entry()? {
-            if entry.path.is_empty() {
-                continue;
-            }
-            payload.count(&entry);
-            if entry.kind == Kind::Hardlink {
-                names.entry(entry.link.clone()).or_default().push(entry.path.clone());
-            }
-            let value = content(&mut image, &entry, &mut buffer)?;
-            let ImageEntry { path, kind, mode, uid, gid, .. } = entry;
-            items.insert(path, Item { kind, mode, uid, gid, value });
-        }
-        order_links(&mut items, names);
-        payload.digest = digest(package, &items);
+        listing.items.values().for_each(|item| payload.count(item));
         Ok(payload)
     }
 
-    fn count(&mut self, entry: &ImageEntry) {
-        self.installed_size = self.installed_size.saturating_add(entry.size);
-        *match entry.kind {
+    fn count(&mut self, item: &Item) {
+        self.installed_size = self.installed_size.saturating_add(item.size);
+        *match item.kind {
             Kind::File => &mut self.files,
             Kind::Directory => &mut self.directories,
             Kind::Symlink => &mut self.symlinks,
@@ -154,17 +202,27 @@ fn content<R: Read>(
     image: &mut ImageReader<R>,
     entry: &ImageEntry,
     buffer: &mut [u8],
+    mut interface: Option<&mut Collector>,
 ) -> Result<Vec<u8>, GpkgError> {
     if entry.kind != Kind::File {
         return Ok(entry.link.clone().into_bytes());
     }
     let mut hasher = blake3::Hasher::new();
     loop {
-        match image.read(buffer).map_err(|error| image.content_error(error))? {
-            0 => return Ok(hasher.finalize().as_bytes().to_vec()),
-            read => hasher.update(&buffer[..read]),
-        };
+        let read = image.read(buffer).map_err(|error| image.content_error(error))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        if let Some(interface) = interface.as_deref_mut() {
+            interface.bytes(&buffer[..read]);
+        }
     }
+    let content = hasher.finalize();
+    if let Some(interface) = interface {
+        interface.end(Digest::from_bytes(*content.as_bytes()));
+    }
+    Ok(content.as_bytes().to_vec())
 }
 
 /// Makes the first name in byte order the file and all others links to it.
@@ -174,18 +232,19 @@ fn order_links(items: &mut BTreeMap<String, Item>, names: BTreeMap<String, Vec<S
         let first = links[0].clone();
         let first = if first < stored { first } else { stored.clone() };
         if let Some(file) = items.remove(&stored) {
-            let (mode, uid, gid) = (file.mode, file.uid, file.gid);
-            let link = || Item { kind: Kind::Hardlink, mode, uid, gid, value: first.clone().into_bytes() };
+            let value = first.clone().into_bytes();
+            let link = Item { kind: Kind::Hardlink, size: 0, value, ..file.clone() };
             for other in links.into_iter().chain([stored]) {
-                items.insert(other, link());
+                items.insert(other, link.clone());
             }
-            items.insert(first.clone(), file);
+            items.insert(first, file);
         }
     }
 }
 
-fn digest(package: &Gpkg, items: &BTreeMap<String, Item>) -> Digest {
-    let mut metadata: BTreeMap<String, Vec<u8>> = package.metadata().clone();
+/// The metadata that counts, in normal form.
+fn counted(metadata: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    let mut metadata = metadata.clone();
     metadata.retain(|key, _| NOT_PAYLOAD.iter().all(|(other, _)| key != other));
     for key in ["NEEDED", "NEEDED.ELF.2"] {
         if let Some(value) = metadata.get_mut(key) {
@@ -195,10 +254,5 @@ fn digest(package: &Gpkg, items: &BTreeMap<String, Item>) -> Digest {
             *value = lines.join(&b'\n');
         }
     }
-    let entries: Vec<Vec<u8>> = items.iter().map(|(path, item)| item.encode(path)).collect();
-    let mut record = Encoder::new();
-    record.number(1, FORM);
-    record.list(2, entries.iter());
-    record.map(3, &metadata);
-    Digest::derive(CONTEXT, &record.finish())
+    metadata
 }

@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::manifest::{self, Summer, Sums};
 use super::metadata;
 use super::payload::Payload;
+use crate::interface::Interface;
 
 /// What a repacked package says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,8 @@ pub struct RepackOptions {
 pub struct Repacked {
     /// Digest and figures of what is in the package.
     pub payload: Payload,
+    /// What of it can change how another package builds.
+    pub interface: Interface,
     /// The variables an index entry carries ([`Gpkg::index_metadata`]), of the new package.
     pub metadata: BTreeMap<String, String>,
     /// Length of the new package in bytes.
@@ -50,7 +53,7 @@ pub struct Repacked {
 pub fn repack(source: &Path, out: impl Write, options: &RepackOptions) -> Result<Repacked, GpkgError> {
     let package = Gpkg::open(source, &options.limits)?;
     let mut file = open_file(source)?;
-    let payload = package.payload(&file, &options.limits)?;
+    let (payload, interface) = package.payload_and_interface(&file, &options.limits)?;
     let mut values = package.metadata().clone();
     values.insert("BUILD_ID".to_owned(), format!("{}\n", options.build_id).into_bytes());
     values.insert("BUILD_TIME".to_owned(), format!("{}\n", options.build_time).into_bytes());
@@ -64,7 +67,7 @@ pub fn repack(source: &Path, out: impl Write, options: &RepackOptions) -> Result
     let size = writer.finish(&text)?;
 
     let fields = package.with_metadata(values).index_metadata()?;
-    Ok(Repacked { payload, metadata: fields, size })
+    Ok(Repacked { payload, interface, metadata: fields, size })
 }
 
 /// Writes an outer archive, member by member.

@@ -25,6 +25,18 @@ pub enum Kind {
     Hardlink,
 }
 
+impl Kind {
+    /// Its name in the payload's normal form.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::Hardlink => "hardlink",
+        }
+    }
+}
+
 /// One entry of an archive, judged as to form but not yet as to where its names lead.
 #[derive(Debug, Clone)]
 pub(crate) struct RawEntry {
@@ -34,6 +46,8 @@ pub(crate) struct RawEntry {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    pub(crate) user: Vec<u8>,
+    pub(crate) group: Vec<u8>,
     pub(crate) size: u64,
     pub(crate) mtime: u64,
     /// Where the content begins, in bytes from the start of the stream.
@@ -48,6 +62,8 @@ struct Overrides {
     size: Option<u64>,
     uid: Option<u32>,
     gid: Option<u32>,
+    user: Option<Vec<u8>>,
+    group: Option<Vec<u8>>,
 }
 
 /// The reader. [`Read`] gives the content of the current entry.
@@ -126,6 +142,8 @@ impl<R: Read> TarReader<R> {
             mode: header.mode,
             uid: over.uid.unwrap_or(header.uid),
             gid: over.gid.unwrap_or(header.gid),
+            user: over.user.unwrap_or(header.user),
+            group: over.group.unwrap_or(header.group),
             size: header.size,
             mtime: header.mtime,
             offset: self.position,
@@ -245,7 +263,7 @@ fn kind_name(typeflag: u8) -> String {
     }
 }
 
-/// `length key=value\n` records (POSIX.1-2001 pax); times and names of users are of no interest.
+/// `length key=value\n` records (POSIX.1-2001 pax); times are of no interest.
 fn pax(mut records: &[u8], at: u64, over: &mut Overrides) -> Result<(), TarError> {
     while !records.is_empty() {
         let (key, value, rest) = pax_record(records).ok_or_else(|| extended(at, "a record is malformed"))?;
@@ -256,7 +274,9 @@ fn pax(mut records: &[u8], at: u64, over: &mut Overrides) -> Result<(), TarError
             "size" => over.size.replace(decimal(value, at)?).is_some(),
             "uid" => over.uid.replace(id(value, at)?).is_some(),
             "gid" => over.gid.replace(id(value, at)?).is_some(),
-            "mtime" | "atime" | "ctime" | "uname" | "gname" => false,
+            "uname" => over.user.replace(value.to_vec()).is_some(),
+            "gname" => over.group.replace(value.to_vec()).is_some(),
+            "mtime" | "atime" | "ctime" => false,
             other => {
                 let key: String = other.chars().take(80).collect();
                 return Err(TarError::Extended { at, reason: format!("the key {key:?} is not accepted") });

@@ -1,5 +1,6 @@
 //! Tests with packages made by hand; `tests/portage.rs` has those against the real Portage.
 
+mod compare;
 mod hostile;
 pub(crate) mod portage;
 mod properties;
@@ -66,10 +67,12 @@ fn the_payload_ignores_times_order_and_which_name_comes_first() {
     swapped.swap(5, 3);
     swapped.swap(5, 4);
     assert_eq!(digest(&swapped), ordinary);
-    let differences: [fn(&mut Vec<Entry>); 5] = [
+    let differences: [fn(&mut Vec<Entry>); 7] = [
         |e| e[3].content[0] = b'%',
-        |e| e[3].mode = 0o755,
-        |e| e[3].patch.push((108, b"0000001\0".to_vec())),
+        |e| e[3..5].iter_mut().for_each(|e| e.mode = 0o755),
+        |e| e[3..5].iter_mut().for_each(|e| e.patch.push((108, b"0000001\0".to_vec()))),
+        |e| e[0..6].iter_mut().for_each(|e| e.patch.push((265, b"nobody\0".to_vec()))),
+        |e| e[0..6].iter_mut().for_each(|e| e.patch.push((297, b"wheel\0".to_vec()))),
         |e| e[5].link = b"/bin/bash".to_vec(),
         |e| e.push(directory("image/var")),
     ];
@@ -78,6 +81,25 @@ fn the_payload_ignores_times_order_and_which_name_comes_first() {
         change(&mut image);
         assert_ne!(digest(&image), ordinary, "difference {index}");
     }
+}
+
+/// A stranger's second implementation has to arrive here too; another value is another form.
+#[test]
+fn the_digest_of_an_ordinary_package_stays_what_it_is() {
+    let (_, payload) = read_ok(&Package::ordinary());
+    assert_eq!(
+        payload.digest.to_string(),
+        "0a2d2a67f4c63c8cc725e2076235d2b6b13e78fd5ef5572082ea3ca6275c2cea"
+    );
+}
+
+#[test]
+fn what_the_specification_leaves_out_is_what_is_left_out() {
+    let document = include_str!("../../../../docs/payload.md");
+    let (_, rest) = document.split_once("<!-- not-payload: begin -->").unwrap();
+    let rows = rest.split_once("<!-- not-payload: end -->").unwrap().0.trim().lines().skip(2);
+    let expected = NOT_PAYLOAD.map(|(key, reason)| format!("| `{key}` | {reason} |"));
+    assert_eq!(rows.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -113,6 +135,9 @@ fn repacking_is_deterministic_and_keeps_the_payload() {
     assert_eq!(repacked(&Package::with_metadata(metadata(&shuffled))).1, out);
     let (again, payload) = read(&out, &Limits::STANDARD).unwrap();
     assert_eq!(payload, facts.payload);
+    let interface = again.payload_and_interface(Cursor::new(&out), &Limits::STANDARD).unwrap().1;
+    assert_eq!(interface, facts.interface);
+    assert_eq!(interface.entries().len(), 3, "both names of the file, and the link");
     assert_eq!(again.prefix(), "hello-1.0-1");
     assert_eq!(again.metadata()["BUILD_TIME"], b"1790000000\n");
     assert_eq!(facts.metadata["BUILD_ID"], "1");

@@ -17,6 +17,9 @@
 #   hide PATH              empty a directory of an overlay
 #   ro|rw SOURCE PATH      show a file or directory of the outside
 set -euo pipefail
+# Whatever the caller's umask is: directories made here are for every user of the root, and modes of what is
+# built must not depend on it.
+umask 022
 shopt -s nullglob
 description=$1
 work=${description%/*}

@@ -57,6 +57,18 @@ struct Simulation {
     history: Vec<Attempt>,
     drones: BTreeSet<DroneId>,
     plans: BTreeMap<PlanId, bool>,
+    /// What each plan that is not done wants built, and not reused.
+    strict: BTreeMap<PlanId, BTreeSet<BuildKey>>,
+    /// Each job's state, as far as it was told.
+    states: BTreeMap<BuildKey, JobState>,
+    /// Questions asked and not answered, overtaken ones too.
+    unanswered: Vec<(BuildKey, Question)>,
+    /// Questions ever asked.
+    questions: Vec<(BuildKey, Question)>,
+    /// Those whose answers count.
+    open: BTreeMap<BuildKey, Question>,
+    /// Looked up in vain since a plan named them.
+    missed: BTreeSet<BuildKey>,
     next_plan: u64,
     last_fence: Fence,
     trace: Vec<u8>,
@@ -84,6 +96,12 @@ impl Simulation {
             history: Vec::new(),
             drones: BTreeSet::new(),
             plans: BTreeMap::new(),
+            strict: BTreeMap::new(),
+            states: BTreeMap::new(),
+            unanswered: Vec::new(),
+            questions: Vec::new(),
+            open: BTreeMap::new(),
+            missed: BTreeSet::new(),
             next_plan: 1,
             last_fence: Fence(0),
             trace: Vec::new(),
@@ -100,6 +118,11 @@ impl Simulation {
             self.obey(command)?;
         }
         invariants::check_drained(&self.scheduler).map_err(|violation| violation.to_string())?;
+        let resolving =
+            self.scheduler.jobs.iter().filter(|(_, job)| job.state.public() == JobState::Resolving);
+        if !resolving.map(|(_, job)| job.key).eq(self.open.keys().copied()) {
+            return Err(format!("jobs are looked up, but {:?} were asked about", self.open));
+        }
         Ok(handled)
     }
 
@@ -110,6 +133,9 @@ impl Simulation {
                     return Err(format!("{fence} after {}", self.last_fence));
                 }
                 self.last_fence = fence;
+                if self.states.get(&key) != Some(&JobState::Ready) {
+                    return Err(format!("started when {:?}", self.states.get(&key)));
+                }
                 let attempt = Attempt { drone, fence, key, healthy: !self.random.chance(4), live: true };
                 self.attempts.push(attempt);
                 self.history.push(attempt);
@@ -119,8 +145,29 @@ impl Simulation {
                     attempt.live = false;
                 }
             }
-            Command::JobStateChanged { .. } => {}
+            Command::Resolve { key, question } => {
+                if self.states.get(&key) != Some(&JobState::Resolving) || self.missed.contains(&key) {
+                    return Err(format!("{question} is asked without reason"));
+                }
+                if self.questions.last().is_some_and(|(_, last)| *last >= question) {
+                    return Err(format!("{question} is not new"));
+                }
+                if self.open.insert(key, question).is_some() {
+                    return Err(format!("{question} is asked while another is open"));
+                }
+                self.unanswered.push((key, question));
+                self.questions.push((key, question));
+            }
+            Command::JobStateChanged { key, state, .. } => {
+                self.open.remove(&key);
+                self.states.insert(key, state);
+                let is_strict = self.strict.values().any(|keys| keys.contains(&key));
+                if state == JobState::Reused && is_strict {
+                    return Err("a plan that wants a build gets a reuse".to_owned());
+                }
+            }
             Command::PlanDone { plan, .. } => {
+                self.strict.remove(&plan);
                 if self.plans.insert(plan, true) != Some(false) {
                     return Err(format!("{plan} is done twice"));
                 }
@@ -139,17 +186,25 @@ impl Simulation {
         let share = 20 + self.random.below(80);
         let chosen: BTreeSet<usize> =
             (0..self.universe.len()).filter(|_| self.random.chance(share)).collect();
-        let jobs = chosen
+        // Strict, lenient, or strict about some.
+        let lenient = [0, 50, 100][self.random.below(3)];
+        let jobs: Vec<JobRequest> = chosen
             .iter()
             .map(|at| {
                 let waits_for = self.universe[*at].iter().copied().filter(|other| chosen.contains(other));
                 let waits_for: Vec<usize> = waits_for.collect();
-                job(*at, &waits_for, 1 + self.random.below(600) as u64)
+                let resolve = self.random.chance(lenient);
+                JobRequest { resolve, ..job(*at, &waits_for, 1 + self.random.below(600) as u64) }
             })
             .collect();
+        let strict = jobs.iter().filter(|job| !job.resolve).map(|job| job.key).collect();
+        for job in &jobs {
+            self.missed.remove(&job.key);
+        }
         let plan = PlanId(self.next_plan);
         self.next_plan += 1;
         self.plans.insert(plan, false);
+        self.strict.insert(plan, strict);
         let keep_going = self.random.chance(70);
         self.accept(Event::Submit { plan, keep_going, jobs })
     }
@@ -194,8 +249,60 @@ impl Simulation {
         Ok(())
     }
 
+    /// Answers any of the open questions, whenever it was asked.
+    fn answer(&mut self) -> Step {
+        let place = self.random.below(self.unanswered.len());
+        let (key, question) = self.unanswered.swap_remove(place);
+        let found = self.random.chance(50);
+        let counts = self.open.get(&key) == Some(&question);
+        if !counts {
+            return self.answer_in_vain(key, question, found);
+        }
+        if !found {
+            self.missed.insert(key);
+        }
+        self.accept(Event::Resolved { key, question, found })?;
+        let state = self.states.get(&key).copied();
+        if found == (state == Some(JobState::Reused)) && state != Some(JobState::Resolving) {
+            return Ok(());
+        }
+        Err(format!("{question} was answered ({found}) and left its job {state:?}"))
+    }
+
+    /// An answer that must be taken and change nothing.
+    fn answer_in_vain(&mut self, key: BuildKey, question: Question, found: bool) -> Step {
+        let size = self.trace.len();
+        self.accept(Event::Resolved { key, question, found })?;
+        if size == self.trace.len() {
+            Ok(())
+        } else {
+            Err(format!("a late answer to {question} had an effect"))
+        }
+    }
+
+    /// An answer that was given already, or is about another job.
+    fn answer_again(&mut self) -> Step {
+        let Some((key, question)) = self.random.pick(&self.questions) else { return Ok(()) };
+        let found = self.random.chance(50);
+        let other = super::key(self.random.below(self.universe.len()));
+        if self.unanswered.contains(&(key, question)) && other == key {
+            return Ok(());
+        }
+        let about = if self.unanswered.contains(&(key, question)) { other } else { key };
+        self.answer_in_vain(about, question, found)
+    }
+
     /// Reports nobody may make.
     fn forge(&mut self) -> Step {
+        let size = self.trace.len();
+        if self.random.chance(20) {
+            let key = super::key(self.random.below(self.universe.len()));
+            let question = Question(self.questions.len() as u64 + 1 + self.random.next() % 9);
+            return match self.handle(Event::Resolved { key, question, found: true })? {
+                Err(_) if size == self.trace.len() => Ok(()),
+                taken => Err(format!("a forged answer had an effect: {taken:?}")),
+            };
+        }
         let Some(attempt) = self.random.pick(&self.history) else { return Ok(()) };
         let Attempt { mut drone, mut fence, mut key, .. } = attempt;
         match self.random.below(3) {
@@ -203,7 +310,6 @@ impl Simulation {
             1 => drone = DroneId(drone.0 + 100),
             _ => key = super::key(1_000_000),
         }
-        let size = self.trace.len();
         match self.handle(Event::Finished { drone, fence, key, outcome: Outcome::Built })? {
             Err(_) if size == self.trace.len() => Ok(()),
             taken => Err(format!("a forged result had an effect: {taken:?}")),
@@ -275,11 +381,11 @@ impl Simulation {
 
     fn step(&mut self) -> Step {
         match self.random.below(100) {
-            0..2 => self.submit(),
-            2..9 => self.drone_event(),
-            9..11 => self.plan_event(),
-            11 => self.accept(Event::Pause),
-            12..16 => self.accept(Event::Resume),
+            0..3 => self.submit(),
+            3..9 => self.drone_event(),
+            9..12 => self.plan_event(),
+            12 => self.accept(Event::Pause),
+            13..16 => self.accept(Event::Resume),
             16..22 => self.forge(),
             22..27 => {
                 // An earlier report once more, or another one from an attempt that reported already.
@@ -294,6 +400,8 @@ impl Simulation {
                 let outcome = self.outcome();
                 self.finish(place, outcome)
             }
+            60..73 if !self.unanswered.is_empty() => self.answer(),
+            73..76 => self.answer_again(),
             _ => {
                 let secs = self.random.below(45) as u64;
                 self.pass(Duration::from_secs(secs))
@@ -312,6 +420,10 @@ impl Simulation {
         for _ in 0..4_000 {
             if self.plans.values().all(|done| *done) {
                 return self.ended();
+            }
+            if !self.unanswered.is_empty() {
+                self.answer()?;
+                continue;
             }
             match self.attempts.iter().position(|attempt| attempt.healthy || !attempt.live) {
                 Some(place) => self.finish(place, Outcome::Built)?,
@@ -385,6 +497,11 @@ fn every_seeded_defect_is_noticed() {
         Fault::LateFailure,
         Fault::NoExpiry,
         Fault::FenceReuse,
+        Fault::ResolvingInLine,
+        Fault::ReuseUntold,
+        Fault::ReuseForAll,
+        Fault::StaleAnswer,
+        Fault::MissForgotten,
     ] {
         assert!(noticed(fault).is_some(), "{fault:?} goes unnoticed");
     }

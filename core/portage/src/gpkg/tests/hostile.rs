@@ -145,6 +145,22 @@ fn headers_of_an_image() {
         ("27 PAX path", vec![pax(&record("path", "../../etc/x")), file("image/x", "")], "it leads upwards"),
         ("28 PAX length", vec![pax(b"99 path=x\n"), file("image/x", "")], "a record is malformed"),
         ("28 PAX length 0", vec![pax(b"0 path=x\n"), file("image/x", "")], "a record is malformed"),
+        (
+            "35 hard link that makes its file set-user-id",
+            vec![file("image/x", ""), Entry { mode: 0o4755, ..link(b'1', "image/y", "image/x") }],
+            "with another mode or owner",
+        ),
+        (
+            "35 hard link that gives its file away",
+            vec![file("image/x", ""), link(b'1', "image/y", "image/x").patched(265, b"nobody\0")],
+            "with another mode or owner",
+        ),
+        (
+            "35 PAX hard link that gives its file away",
+            vec![file("image/x", ""), pax(&record("gname", "wheel")), link(b'1', "image/y", "image/x")],
+            "with another mode or owner",
+        ),
+        ("36 user", vec![file("image/x", "").patched(265, b"\xff\0")], "no proper name"),
         ("30 global PAX", vec![entry(b'g', "image/g")], "it is global"),
         ("31 sparse", vec![entry(b'S', "image/s")], "a sparse file"),
         (

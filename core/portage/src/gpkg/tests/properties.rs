@@ -45,6 +45,7 @@ proptest! {
         let mut image = ordinary_image();
         image[3].content = content.clone();
         image[3].mode = mode;
+        image[4].mode = mode;
         let bytes = Package::with_image(&image).bytes();
         let package = Gpkg::read(&bytes[..], &Limits::STANDARD).unwrap();
         let mut reader = package.image(Cursor::new(&bytes), &Limits::STANDARD).unwrap();
