@@ -98,8 +98,9 @@ pub(super) fn insert(transaction: &Transaction<'_>, artifact: &Artifact) -> rusq
     let inserted = transaction
         .prepare_cached(
             "INSERT INTO artifacts (key, cp, package, slot, repository, file, log, preimage, payload,
-                 interface, installed_size, build_millis, built_at, builder, metadata)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                 interface, installed_size, build_millis, built_at, builder, metadata, number)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+                 (SELECT ifnull(max(number), 0) + 1 FROM artifacts))
              ON CONFLICT (key) DO NOTHING",
         )?
         .execute(params![

@@ -1,3 +1,24 @@
+-- The one row says which store this is. losses counts what was there once and is no longer, or no longer certain: as long
+-- as it stands still, whatever was found in the store is still there. noted is the number of the last record of the
+-- journal that this index has.
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    uuid BLOB NOT NULL CHECK (length(uuid) = 16),
+    losses INTEGER NOT NULL,
+    noted INTEGER NOT NULL
+) STRICT;
+INSERT INTO store (one, uuid, losses, noted) VALUES (1, randomblob(16), 0, 0);
+
+-- Files that hold many blobs. id is the address of the file's bytes, unpacked the length of what it unpacks to. States as
+-- those of blobs.
+CREATE TABLE packs (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    unpacked INTEGER NOT NULL CHECK (unpacked >= 0),
+    state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned'))
+) STRICT;
+
 -- Bytes of small blobs. A table of its own: rows this wide would make the tree of `blobs` deep.
 CREATE TABLE inline_bytes (
     id INTEGER PRIMARY KEY,
@@ -7,17 +28,21 @@ CREATE TABLE inline_bytes (
 -- state: sound     bytes were verified and durable when the row was written
 --        bad       found damaged or missing since; never served, healed by the next put
 --        condemned collection is about to remove the file; a put makes it sound again
--- inline is null for a blob that is a file.
+-- inline is the row of a small blob's bytes, pack the pack that holds a blob, beginning with byte number position of what
+-- it unpacks to. A blob that has neither is a file.
 CREATE TABLE blobs (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 32),
     size INTEGER NOT NULL CHECK (size >= 0),
     state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned')),
     inline INTEGER UNIQUE REFERENCES inline_bytes (id),
-    stored_at INTEGER NOT NULL
+    stored_at INTEGER NOT NULL,
+    pack INTEGER REFERENCES packs (number) CHECK (pack IS NULL OR inline IS NULL),
+    position INTEGER CHECK ((position IS NULL) = (pack IS NULL))
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX blobs_unsound ON blobs (state) WHERE state <> 'sound';
+CREATE INDEX blobs_by_pack ON blobs (pack, position) WHERE pack IS NOT NULL;
 
--- cp is category/name, package is category/name-version.
+-- cp is category/name, package is category/name-version. number ascends in the order in which artifacts were committed.
 CREATE TABLE artifacts (
     key BLOB NOT NULL PRIMARY KEY CHECK (length(key) = 32),
     cp TEXT NOT NULL,
@@ -33,8 +58,10 @@ CREATE TABLE artifacts (
     build_millis INTEGER NOT NULL,
     built_at INTEGER NOT NULL,
     builder TEXT NOT NULL,
-    metadata TEXT NOT NULL CHECK (json_valid(metadata))
+    metadata TEXT NOT NULL CHECK (json_valid(metadata)),
+    number INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX artifacts_by_number ON artifacts (number);
 CREATE INDEX artifacts_by_cp ON artifacts (cp, built_at);
 CREATE INDEX artifacts_by_file ON artifacts (file);
 CREATE INDEX artifacts_by_log ON artifacts (log);
@@ -153,3 +180,28 @@ CREATE TABLE current_generations (
     number INTEGER NOT NULL,
     FOREIGN KEY (channel, number) REFERENCES generations (channel, number)
 ) STRICT, WITHOUT ROWID;
+
+-- What is kept for good, by name. Of a tree everything in it is kept too.
+CREATE TABLE roots (
+    name TEXT NOT NULL PRIMARY KEY,
+    blob BLOB NOT NULL REFERENCES blobs (id),
+    kind TEXT NOT NULL CHECK (kind IN ('blob', 'tree')),
+    made INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX roots_by_blob ON roots (blob);
+
+-- Blobs that somebody was told are there, and until when they are kept for that, in seconds since 1970.
+CREATE TABLE leases (
+    blob BLOB NOT NULL PRIMARY KEY REFERENCES blobs (id) ON DELETE CASCADE,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every way in which something stops being there.
+CREATE TRIGGER blob_unsound AFTER UPDATE OF state ON blobs WHEN old.state = 'sound' AND new.state <> 'sound'
+BEGIN UPDATE store SET losses = losses + 1; END;
+CREATE TRIGGER blob_removed AFTER DELETE ON blobs
+BEGIN UPDATE store SET losses = losses + 1; END;
+CREATE TRIGGER pack_unsound AFTER UPDATE OF state ON packs WHEN old.state = 'sound' AND new.state <> 'sound'
+BEGIN UPDATE store SET losses = losses + 1; END;
+CREATE TRIGGER artifact_removed AFTER DELETE ON artifacts
+BEGIN UPDATE store SET losses = losses + 1; END;
