@@ -1,7 +1,7 @@
 //! File operations, each with its error named. Every change to a store's files goes through here.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use buildswarm_core::{BlobId, Digest};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, READ, Result};
-use crate::faults::{Step, reach};
+use crate::faults::{self, Step, take};
 
 /// Bytes moved at a time: large enough for BLAKE3's widest vectors and few system calls, small enough that a
 /// hundred transfers stay within a few tens of megabytes.
@@ -28,12 +28,13 @@ pub(crate) struct Received {
 
 /// Writes `head` and then all of `rest` to a new file in `tmp`.
 pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Received> {
-    reach(Step::CreateTemp).map_err(Error::io("create a file in", tmp))?;
-    let mut file = tempfile::Builder::new()
-        .prefix("put-")
-        .permissions(Permissions::from_mode(BLOB_MODE))
-        .tempfile_in(tmp)
-        .map_err(Error::io("create a file in", tmp))?;
+    let mut file = take(Step::CreateTemp, || {
+        tempfile::Builder::new()
+            .prefix("put-")
+            .permissions(Permissions::from_mode(BLOB_MODE))
+            .tempfile_in(tmp)
+    })
+    .map_err(Error::io("create a file in", tmp))?;
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -42,9 +43,7 @@ pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Re
         hasher.update(chunk);
         size += chunk.len() as u64;
         require_headroom(tmp, chunk.len() as u64)?;
-        reach(Step::WriteTemp)
-            .and_then(|()| file.as_file_mut().write_all(chunk))
-            .map_err(Error::io("write", file.path()))?;
+        faults::write(Step::WriteTemp, file.as_file_mut(), chunk).map_err(Error::io("write", file.path()))?;
         let count = read_some(&mut rest, &mut buffer).map_err(|source| Error::Source { source })?;
         if count == 0 {
             break;
@@ -59,11 +58,11 @@ impl Received {
     pub(crate) fn publish(self, to: &Path) -> Result<()> {
         // After a failed fsync the kernel may have dropped the dirty pages, so a second one that succeeds
         // proves nothing: the file goes, with `self`.
-        reach(Step::SyncTemp)
-            .and_then(|()| self.file.as_file().sync_all())
+        faults::sync(Step::SyncTemp, || self.file.as_file().sync_all())
             .map_err(Error::io("sync", self.file.path()))?;
-        reach(Step::Publish).map_err(Error::io("create", to))?;
-        match self.file.persist_noclobber(to) {
+        let file = self.file;
+        let named = take(Step::Publish, || Ok(file.persist_noclobber(to)));
+        match named.map_err(Error::io("create", to))? {
             Ok(_) => Ok(()),
             Err(refused) if refused.error.kind() == io::ErrorKind::NotFound => {
                 // The shard's directory is gone: made when the store was opened, lost since.
@@ -113,7 +112,7 @@ pub(crate) enum Copy {
 
 /// Reads the whole file. An error means that the question could not be answered.
 pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
-    let mut file = match File::open(path) {
+    let mut file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Missing),
         Err(error) => return Err(Error::io(READ, path)(error)),
@@ -125,13 +124,19 @@ pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        let count = read_some(&mut file, &mut buffer).map_err(Error::io(READ, path))?;
+        let count =
+            take(Step::ReadFile, || read_some(&mut file, &mut buffer)).map_err(Error::io(READ, path))?;
         if count == 0 {
             break;
         }
         hasher.update(&buffer[..count]);
     }
     Ok(if id_of(&hasher) == blob.id { Copy::Sound } else { Copy::Damaged })
+}
+
+/// Opens a file to be read.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    take(Step::OpenFile, || File::open(path))
 }
 
 /// Whether a file of that length is there. Cheaper than [`inspect`], and proves less.
@@ -172,17 +177,17 @@ fn parent(path: &Path) -> &Path {
 
 /// Makes names that were created in, or removed from, a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    reach(Step::SyncDirectory).and_then(|()| File::open(path)?.sync_all()).map_err(Error::io("sync", path))
+    faults::sync(Step::SyncDirectory, || File::open(path)?.sync_all()).map_err(Error::io("sync", path))
 }
 
 /// Makes the bytes of a file that somebody else wrote durable.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+    faults::sync(Step::SyncFile, || File::open(path)?.sync_all()).map_err(Error::io("sync", path))
 }
 
 /// Creates a directory durably; one that is there already is fine.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
+    match take(Step::CreateDirectory, || fs::create_dir(path)) {
         Ok(()) => sync_dir(parent(path)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(Error::io("create", path)(error)),
@@ -201,7 +206,8 @@ pub(crate) fn create_shard(path: &Path) -> Result<()> {
 pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
-    DirBuilder::new().recursive(true).create(path).map_err(Error::io("create", path))?;
+    take(Step::CreateDirectory, || DirBuilder::new().recursive(true).create(path))
+        .map_err(Error::io("create", path))?;
     for made in missing {
         let above = parent(made);
         sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
@@ -211,20 +217,20 @@ pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
 
 /// Gives a file another name, in a directory of the same file system.
 pub(crate) fn move_aside(from: &Path, to: &Path) -> Result<()> {
-    reach(Step::MoveAside).and_then(|()| fs::rename(from, to)).map_err(Error::io("quarantine", from))?;
+    take(Step::MoveAside, || fs::rename(from, to)).map_err(Error::io("quarantine", from))?;
     sync_dir(parent(to))?;
     sync_dir(parent(from))
 }
 
 /// Gives a durable file its name, in place of whatever has it.
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
-    reach(Step::Publish).and_then(|()| fs::rename(from, to)).map_err(Error::io("create", to))?;
+    take(Step::Publish, || fs::rename(from, to)).map_err(Error::io("create", to))?;
     sync_dir(parent(to))
 }
 
 /// Removes a file; `false` if there was none.
 pub(crate) fn remove(path: &Path) -> Result<bool> {
-    match reach(Step::Unlink).and_then(|()| fs::remove_file(path)) {
+    match take(Step::Unlink, || fs::remove_file(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("remove", path)(error)),

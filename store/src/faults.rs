@@ -1,76 +1,137 @@
-//! The named points between two steps of an operation: in tests an operation can be made to fail or the
-//! process to die at any of them; otherwise they are nothing.
+//! The named points around every step that changes a store's files or its index: tests make an operation fail
+//! there, or the process die.
+//!
+//! Without the feature `faults` they are nothing. With it this module is public: [`watch`] lists the points that are
+//! reached, [`arm`] lets one of them go wrong, and [`weaken`] leaves out what a guarantee rests on, so that a test
+//! of the guarantee can be seen to fail.
 
-/// A step that is about to be taken.
+#[cfg(feature = "faults")]
+mod armed;
+#[cfg(test)]
+pub(crate) mod scripted;
+
+use std::fs::File;
+use std::io::{self, Write};
+
+#[cfg(feature = "faults")]
+pub use armed::{At, Fault, Kind, Then, Watched, arm, disarm, label, pass, watch, weaken};
+
+/// A step that is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    WriteLock,
+    OpenIndex,
+    CreateDirectory,
     CreateTemp,
     WriteTemp,
     SyncTemp,
+    SyncFile,
     Publish,
     SyncDirectory,
     MoveAside,
     Unlink,
+    OpenFile,
+    ReadFile,
+    CopyIndex,
     Migrate,
+    Begin,
     Commit,
     Committed,
 }
 
-#[cfg(not(test))]
-pub(crate) const fn reach(_: Step) -> std::io::Result<()> {
+/// What a guarantee rests on, to be left out by a test of that guarantee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "faults"), expect(unreachable_pub, reason = "this module is public for tests only"))]
+pub enum Weakness {
+    /// Files get their names unsynced.
+    NoFileSync,
+    /// Directories are not synced.
+    NoDirectorySync,
+    /// The index is committed with `synchronous=NORMAL`.
+    NormalSync,
+    /// The row of a blob is written before its file has its bytes and its name.
+    RowFirst,
+    /// Errors of writes and syncs are not reported.
+    SwallowedErrors,
+}
+
+impl Step {
+    /// Whether nothing is changed by it.
+    #[cfg(test)]
+    const fn only_reads(self) -> bool {
+        matches!(self, Self::OpenIndex | Self::OpenFile | Self::ReadFile | Self::Begin)
+    }
+}
+
+/// The point before a step.
+#[cfg_attr(
+    not(any(test, feature = "faults")),
+    expect(unused_variables, clippy::unnecessary_wraps, reason = "points are for tests")
+)]
+pub(crate) fn reach(step: Step) -> io::Result<()> {
+    #[cfg(test)]
+    scripted::reach(step)?;
+    #[cfg(feature = "faults")]
+    armed::reach(step)?;
     Ok(())
 }
 
-#[cfg(test)]
-pub(crate) use scripted::reach;
+/// The point after a step.
+#[cfg_attr(
+    not(feature = "faults"),
+    expect(unused_variables, clippy::unnecessary_wraps, reason = "points are for tests")
+)]
+pub(crate) fn passed(step: Step) -> io::Result<()> {
+    #[cfg(feature = "faults")]
+    armed::passed(step)?;
+    Ok(())
+}
 
-#[cfg(test)]
-pub(crate) mod scripted {
-    use std::cell::RefCell;
-    use std::io;
+/// Takes a step, with the points around it.
+pub(crate) fn take<T>(step: Step, action: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    reach(step)?;
+    let outcome = action()?;
+    passed(step)?;
+    Ok(outcome)
+}
 
-    use super::Step;
-
-    /// What happens at the chosen step.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Then {
-        Fail,
-        Die,
+/// Takes a step that makes something durable.
+pub(crate) fn sync(step: Step, barrier: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if left_out(step) {
+        return Ok(());
     }
+    take(step, barrier).or_else(swallowed)
+}
 
-    #[derive(Default)]
-    struct Script {
-        trace: Vec<Step>,
-        at: Option<(usize, Then)>,
+/// Writes all of `bytes`, or a part of them when it fails.
+pub(crate) fn write(step: Step, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    if let Err(error) = reach(step) {
+        if error.kind() == io::ErrorKind::WriteZero {
+            file.write_all(&bytes[..bytes.len() / 2])?;
+        }
+        return swallowed(error);
     }
+    file.write_all(bytes)?;
+    passed(step)
+}
 
-    thread_local! {
-        static SCRIPT: RefCell<Script> = RefCell::default();
-    }
+/// Whether a test left something out; never in what is released.
+#[cfg_attr(not(feature = "faults"), expect(unused_variables, reason = "points are for tests"))]
+pub(crate) fn weakened(by: Weakness) -> bool {
+    #[cfg(feature = "faults")]
+    return armed::is_weakened(by);
+    #[cfg(not(feature = "faults"))]
+    false
+}
 
-    /// Forgets what this thread did, and lets its step number `at` (counted from 0) go wrong.
-    pub(crate) fn script(at: Option<(usize, Then)>) {
-        SCRIPT.set(Script { trace: Vec::new(), at });
+fn left_out(step: Step) -> bool {
+    match step {
+        Step::SyncTemp | Step::SyncFile => weakened(Weakness::NoFileSync),
+        Step::SyncDirectory => weakened(Weakness::NoDirectorySync),
+        _ => false,
     }
+}
 
-    /// The steps this thread has taken since the last [`script`].
-    pub(crate) fn trace() -> Vec<Step> {
-        SCRIPT.with_borrow(|script| script.trace.clone())
-    }
-
-    pub(crate) fn reach(step: Step) -> io::Result<()> {
-        SCRIPT.with_borrow_mut(|script| {
-            let number = script.trace.len();
-            script.trace.push(step);
-            match script.at {
-                Some((at, Then::Fail)) if at == number => Err(io::Error::other("injected")),
-                Some((at, Then::Die)) if at == number => {
-                    let own = rustix::process::getpid();
-                    rustix::process::kill_process(own, rustix::process::Signal::KILL)?;
-                    unreachable!("SIGKILL cannot be outlived")
-                }
-                _ => Ok(()),
-            }
-        })
-    }
+fn swallowed(error: io::Error) -> io::Result<()> {
+    if weakened(Weakness::SwallowedErrors) { Ok(()) } else { Err(error) }
 }

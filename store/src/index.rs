@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::{Error, Result};
-use crate::faults::{Step, reach};
+use crate::faults::{Step, passed, reach};
 use crate::layout::Layout;
 
 /// Idle read connections kept: as many as threads usually ask at once. More are opened when needed and closed
@@ -110,7 +110,9 @@ impl Index {
         writer: &mut Connection,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        reach(Step::Begin).map_err(Error::io("write to", &self.path))?;
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        passed(Step::Begin).map_err(Error::io("write to", &self.path))?;
         let outcome = change(&transaction)?;
         reach(Step::Commit).map_err(Error::io("commit to", &self.path))?;
         transaction.commit()?;

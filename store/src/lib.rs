@@ -38,6 +38,9 @@ mod blobs;
 mod clock;
 mod disk;
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
+#[cfg(not(feature = "faults"))]
 mod faults;
 mod filesystem;
 mod gc;

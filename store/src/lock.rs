@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::faults::{Step, take};
 use crate::layout::Layout;
 
 /// Longest process id read back from a lock file, in bytes: it is for a message, whatever stands there.
@@ -57,10 +58,12 @@ impl Drop for ExclusiveLock {
 }
 
 fn write_holder(file: &mut File, path: &Path) -> Result<()> {
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(Error::io("write", path))
+    take(Step::WriteLock, || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    })
+    .map_err(Error::io("write", path))
 }
 
 /// Who holds the lock by its own account; `None` if it left nothing that is readable.

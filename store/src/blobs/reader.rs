@@ -9,6 +9,7 @@ use buildswarm_core::artifact::BlobRef;
 
 use crate::disk;
 use crate::error::{Error, READ, Result};
+use crate::faults::{Step, take};
 use crate::index::rows;
 use crate::store::Shared;
 
@@ -57,7 +58,7 @@ pub(super) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader
 /// `None` if there is no file of the right length.
 fn open_file(shared: &Shared, blob: BlobRef) -> Result<Option<File>> {
     let path = shared.layout.blob(&blob.id);
-    let file = match File::open(&path) {
+    let file = match disk::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io(READ, &path)(error)),
@@ -97,7 +98,7 @@ impl Read for BlobReader {
         let window = &mut buffer[..window];
         let count = match &mut self.bytes {
             Bytes::Inline(bytes) => bytes.read(window)?,
-            Bytes::File(file) => file.read(window)?,
+            Bytes::File(file) => take(Step::ReadFile, || file.read(window))?,
         };
         self.hasher.update(&window[..count]);
         self.position += count as u64;

@@ -11,7 +11,7 @@ use super::values::Unsigned;
 use super::{damage, schema};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::faults::{Step, reach};
+use crate::faults::{Step, passed, reach};
 use crate::layout::Layout;
 
 /// What leads from each format, the first being 1, to the next.
@@ -63,7 +63,9 @@ fn keep_copy(layout: &Layout, path: &Path, connection: &Connection, format: u32)
     disk::require_headroom(layout.root(), bytes.0)?;
     let copy = layout.tmp().join("index.db");
     disk::remove(&copy)?;
+    reach(Step::CopyIndex).map_err(Error::io("write", &copy))?;
     connection.backup(MAIN_DB, &copy, None::<fn(Progress)>).map_err(named)?;
+    passed(Step::CopyIndex).map_err(Error::io("write", &copy))?;
     disk::sync_file(&copy)?;
     disk::replace(&copy, &layout.index_of_format(format))
 }
@@ -74,6 +76,7 @@ fn take(path: &Path, transaction: &Transaction<'_>, step: &str) -> Result<()> {
     while let Some(mut statement) = batch.next().map_err(named)? {
         reach(Step::Migrate).map_err(Error::io("convert", path))?;
         statement.execute([]).map_err(named)?;
+        passed(Step::Migrate).map_err(Error::io("convert", path))?;
     }
     Ok(())
 }

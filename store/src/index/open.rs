@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{migrate, schema};
 use crate::error::{Error, Result};
+use crate::faults::{self, Step, Weakness, passed, reach};
 use crate::layout::Layout;
 
 /// Versions before this one can lose committed transactions when the log is reset (SQLite 3.51.3 release
@@ -26,7 +27,9 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
     let named = |error| Error::index(path, error);
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    reach(Step::OpenIndex).map_err(Error::io("open", path))?;
     let mut connection = Connection::open_with_flags(path, flags).map_err(named)?;
+    passed(Step::OpenIndex).map_err(Error::io("open", path))?;
     configure(&connection).map_err(named)?;
     // Before anything is changed: it may be the database of another program, or of a later version.
     let format = if schema::is_empty(&connection).map_err(named)? {
@@ -41,13 +44,16 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
         let finding = format!("its journal mode stays {mode}");
         return Err(Error::IndexDamaged { path: path.to_owned(), finding });
     }
-    connection.pragma_update(None, "synchronous", "full").map_err(named)?;
+    let synchronous = if faults::weakened(Weakness::NormalSync) { "normal" } else { "full" };
+    connection.pragma_update(None, "synchronous", synchronous).map_err(named)?;
     connection
         .pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_MAX, |_| Ok(()))
         .map_err(named)?;
     match format {
         None => {
+            reach(Step::Commit).map_err(Error::io("commit to", path))?;
             schema::create(&mut connection).map_err(named)?;
+            reach(Step::Committed).map_err(Error::io("commit to", path))?;
             crate::disk::sync_dir(layout.root())?;
         }
         Some(format) => migrate::to_current(layout, path, &mut connection, format)?,
