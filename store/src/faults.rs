@@ -55,6 +55,13 @@ pub enum Weakness {
     SwallowedErrors,
 }
 
+#[cfg(feature = "faults")]
+impl Weakness {
+    /// Every one.
+    pub const ALL: [Self; 5] =
+        [Self::NoFileSync, Self::NoDirectorySync, Self::NormalSync, Self::RowFirst, Self::SwallowedErrors];
+}
+
 impl Step {
     /// Whether nothing is changed by it.
     #[cfg(test)]

@@ -1,0 +1,319 @@
+//! What a store is made to do while something goes wrong: everything it can.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use buildswarm_core::artifact::Artifact;
+use buildswarm_core::time::UnixSeconds;
+use buildswarm_store::{
+    Attempt, Error, GenerationRow, JobRow, Purpose, Result, Run, RunId, SignedPackage, Store, faults,
+};
+
+use crate::content::{
+    artifact, blob, channel_of, content, file_of, key, number_of, parts, reuse, ruthless,
+};
+use crate::promises::{SIGNER, manifest};
+
+/// Artifacts, and generations, that a load keeps; older ones are removed.
+const KEPT: usize = 4;
+
+/// Collections that were begun, and that came to their end: a put beside one promises nothing.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts collections on from those of earlier processes.
+pub(crate) fn count_collections_from(number: u64) {
+    BEGUN.store(number, Ordering::SeqCst);
+    ENDED.store(number, Ordering::SeqCst);
+}
+
+/// One thing that is done to a store.
+pub(crate) type Verb<'a> = (&'static str, fn(&mut Load<'a>) -> Result<()>);
+
+/// Somebody who uses a store, and says what is promised.
+pub(crate) struct Load<'a> {
+    pub(crate) store: &'a Store,
+    say: &'a (dyn Fn(&str) + Sync),
+    /// Begins the numbers of everything it makes.
+    next: u64,
+    channel: u64,
+    generation: u64,
+    artifacts: VecDeque<u64>,
+    generations: VecDeque<u64>,
+    damaged: Option<u64>,
+    run: Option<RunId>,
+}
+
+/// Everything, in an order in which each finds what it needs.
+pub(crate) fn verbs<'a>() -> Vec<Verb<'a>> {
+    vec![
+        ("put-small", |load| load.put(0)),
+        ("put-large", |load| load.put(1)),
+        ("put-known", Load::put_known),
+        ("put-stray", |load| load.put_beside(content)),
+        ("put-rotten", |load| load.put_beside(|_| b"rot".to_vec())),
+        ("commit", Load::commit),
+        ("commit-second", Load::commit),
+        ("commit-again", Load::commit_again),
+        ("sign", Load::sign),
+        ("run-begin", Load::begin_run),
+        ("run-job", Load::update_job),
+        ("attempt", Load::attempt),
+        ("run-finish", Load::finish_run),
+        ("damage", Load::damage),
+        ("heal", Load::heal),
+        ("generation", Load::generation),
+        ("current", Load::current),
+        ("forget", Load::forget),
+        ("remove", Load::remove),
+        ("put-doomed", |load| load.put(1)),
+        ("put-doomed-small", |load| load.put(0)),
+        ("collect", Load::collect),
+        ("put-again", |load| load.put(1)),
+        ("verify", Load::verify),
+    ]
+}
+
+impl<'a> Load<'a> {
+    /// `first` must leave room for thousands of numbers before that of any other load.
+    pub(crate) fn new(store: &'a Store, channel: u64, first: u64, say: &'a (dyn Fn(&str) + Sync)) -> Self {
+        let generation = store.current(&channel.to_string()).unwrap().unwrap_or(0);
+        let all = store.generations(&channel.to_string()).unwrap();
+        let generations: VecDeque<u64> = all.iter().map(|found| found.number).collect();
+        let generation = generation.max(generations.back().copied().unwrap_or(0));
+        let artifacts = VecDeque::new();
+        let (damaged, run) = (None, None);
+        Self { store, say, next: first, channel, generation, artifacts, generations, damaged, run }
+    }
+
+    /// Takes over what earlier loads of this store left, to remove what is too old.
+    pub(crate) fn inherit(&mut self) {
+        let mut earlier: Vec<u64> = self
+            .store
+            .all_artifacts()
+            .map(|artifact| number_of(&artifact.unwrap()))
+            .filter(|seed| channel_of(*seed) == self.channel)
+            .collect();
+        earlier.sort_unstable();
+        self.artifacts = earlier.into();
+    }
+
+    /// Does everything once, each part with the points named after it.
+    pub(crate) fn everything(&mut self) -> Result<()> {
+        for (name, verb) in verbs() {
+            faults::label(name);
+            verb(self)?;
+        }
+        Ok(())
+    }
+
+    fn say(&self, line: &str) {
+        (self.say)(line);
+    }
+
+    /// A number not used before, even or odd as wanted.
+    const fn number(&mut self, odd: u64) -> u64 {
+        self.next += 2;
+        self.next - self.next % 2 + odd
+    }
+
+    fn put(&mut self, odd: u64) -> Result<()> {
+        let seed = self.number(odd);
+        self.put_number(seed)
+    }
+
+    fn put_number(&self, seed: u64) -> Result<()> {
+        let begun = BEGUN.load(Ordering::SeqCst);
+        let is_quiet = ENDED.load(Ordering::SeqCst) == begun;
+        let put = self.store.put_bytes(&content(seed))?;
+        assert_eq!(put, blob(seed), "the address is another");
+        if is_quiet {
+            self.say(&format!("did put {seed} {begun}"));
+        }
+        Ok(())
+    }
+
+    fn put_known(&mut self) -> Result<()> {
+        let seed = self.number(1);
+        self.put_number(seed)?;
+        self.put_number(seed)
+    }
+
+    /// Puts what has a file already that the index does not know.
+    fn put_beside(&mut self, file: fn(u64) -> Vec<u8>) -> Result<()> {
+        let seed = self.number(1);
+        let path = file_of(self.store.path(), blob(seed).id);
+        fs::write(&path, file(seed)).unwrap();
+        self.put_number(seed)
+    }
+
+    fn put_parts(&self, seed: u64) -> Result<Artifact> {
+        for part in &parts(seed)[..3] {
+            self.store.put_bytes(&content(*part))?;
+        }
+        Ok(artifact(seed))
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        let seed = self.number(0);
+        let _ = self.store.commit_artifact(&self.put_parts(seed)?, &[reuse(seed)])?;
+        self.say(&format!("did commit {seed}"));
+        self.artifacts.push_back(seed);
+        Ok(())
+    }
+
+    /// Another build of the last artifact, which changes nothing.
+    fn commit_again(&mut self) -> Result<()> {
+        let Some(seed) = self.artifacts.back() else { return Ok(()) };
+        let again = Artifact { builder: "drone-2".to_owned(), ..artifact(*seed) };
+        let _ = self.store.commit_artifact(&again, &[reuse(*seed)])?;
+        Ok(())
+    }
+
+    fn sign(&mut self) -> Result<()> {
+        let Some(seed) = self.artifacts.back() else { return Ok(()) };
+        let file = self.store.put_bytes(&content(parts(*seed)[3]))?;
+        let signed = SignedPackage { file, index_entry: "{}".to_owned() };
+        self.store.put_signed(key(*seed), SIGNER, &signed)?;
+        self.say(&format!("did sign {seed}"));
+        Ok(())
+    }
+
+    fn begin_run(&mut self) -> Result<()> {
+        let label = "=dev-libs/foo-1".to_owned();
+        let run = Run { label, purpose: Purpose::Build, started: UnixSeconds(1) };
+        self.run = Some(self.store.begin_run(&run)?);
+        Ok(())
+    }
+
+    fn update_job(&mut self) -> Result<()> {
+        let Some(run) = self.run else { return Ok(()) };
+        let job = JobRow {
+            key: key(self.number(0)),
+            package: "dev-libs/foo-1".parse().unwrap(),
+            state: "ready".to_owned(),
+            reason: String::new(),
+            slot: None,
+            started: None,
+            log_path: None,
+            artifact: None,
+        };
+        self.store.update_job(run, &job)
+    }
+
+    fn finish_run(&mut self) -> Result<()> {
+        let Some(run) = self.run else { return Ok(()) };
+        self.store.finish_run(run, UnixSeconds(2), "built 1")
+    }
+
+    fn attempt(&mut self) -> Result<()> {
+        let Some(run) = self.run else { return Ok(()) };
+        let seed = self.number(0);
+        let log = self.store.put_bytes(&content(seed))?;
+        let attempt = Attempt {
+            run,
+            key: key(seed),
+            package: "dev-libs/foo-1".parse().unwrap(),
+            slot: 0,
+            started: UnixSeconds(seed),
+            finished: UnixSeconds(seed + 1),
+            duration_millis: 1000,
+            outcome: "failed".to_owned(),
+            failure_class: None,
+            phase: None,
+            message: String::new(),
+            log: Some(log),
+        };
+        self.store.record_attempt(&attempt)?;
+        self.say(&format!("did attempt {seed}"));
+        Ok(())
+    }
+
+    /// Damages the file of the last artifact and reads it.
+    fn damage(&mut self) -> Result<()> {
+        let Some(seed) = self.artifacts.back().copied() else { return Ok(()) };
+        let file = blob(parts(seed)[0]);
+        let path = file_of(self.store.path(), file.id);
+        self.say(&format!("will damage {seed}"));
+        self.damaged = Some(seed);
+        fs::remove_file(&path).unwrap();
+        let mut rotten = content(parts(seed)[0]);
+        rotten[1] ^= 1;
+        fs::write(&path, rotten).unwrap();
+        match self.store.read_blob(file.id, file.size) {
+            Err(Error::BlobDamaged { .. }) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => panic!("wrong bytes were served"),
+        }
+    }
+
+    fn heal(&mut self) -> Result<()> {
+        let Some(seed) = self.damaged else { return Ok(()) };
+        self.store.put_bytes(&content(parts(seed)[0]))?;
+        self.say(&format!("did heal {seed}"));
+        self.damaged = None;
+        Ok(())
+    }
+
+    fn generation(&mut self) -> Result<()> {
+        let number = self.generation + 1;
+        let manifest = self.store.put_bytes(&content(manifest(self.channel, number)))?;
+        let seeds: Vec<u64> = self.artifacts.iter().rev().take(2).copied().collect();
+        let entries = seeds.iter().map(|seed| key(*seed)).collect();
+        let generation = GenerationRow { number, created: UnixSeconds(1), entries, manifest };
+        self.store.record_generation(&self.channel.to_string(), &generation)?;
+        let entries: String = seeds.iter().map(|seed| format!(" {seed}")).collect();
+        self.say(&format!("did generation {} {number}{entries}", self.channel));
+        self.generation = number;
+        self.generations.push_back(number);
+        Ok(())
+    }
+
+    fn current(&mut self) -> Result<()> {
+        let (channel, number) = (self.channel, self.generation);
+        self.say(&format!("will current {channel} {number}"));
+        self.store.set_current(&channel.to_string(), number)?;
+        self.say(&format!("did current {channel} {number}"));
+        Ok(())
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        while self.generations.len() > KEPT {
+            self.say(&format!("will forget {} {}", self.channel, self.generations[0]));
+            match self.store.remove_generation(&self.channel.to_string(), self.generations[0]) {
+                Ok(()) | Err(Error::GenerationMissing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            self.generations.pop_front();
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        while self.artifacts.len() > KEPT {
+            self.say(&format!("will remove {}", self.artifacts[0]));
+            self.store.remove_artifact(key(self.artifacts[0]))?;
+            self.artifacts.pop_front();
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<()> {
+        let collection = BEGUN.fetch_add(1, Ordering::SeqCst) + 1;
+        self.say(&format!("will collect {collection}"));
+        let collected = self.store.gc(ruthless());
+        ENDED.fetch_add(1, Ordering::SeqCst);
+        collected.map(drop)
+    }
+
+    fn verify(&mut self) -> Result<()> {
+        let report = self.store.verify()?;
+        match report.unreadable.into_iter().next() {
+            Some((path, error)) => {
+                Err(Error::Io { action: "read", path, source: std::io::Error::other(error) })
+            }
+            None => Ok(()),
+        }
+    }
+}
