@@ -15,8 +15,12 @@ mod kill;
 mod load;
 #[path = "faults/plan.rs"]
 mod plan;
+#[path = "faults/power.rs"]
+mod power;
 #[path = "faults/promises.rs"]
 mod promises;
+#[path = "faults/recorder.rs"]
+mod recorder;
 
 use std::env;
 use std::path::Path;
@@ -29,7 +33,7 @@ use tempfile::TempDir;
 /// A suite, and whether it needs mounts of its own.
 type Suite = (&'static str, fn(&Plan) -> Report);
 
-const SUITES: &[Suite] = &[("kill", kill::run)];
+const SUITES: &[Suite] = &[("kill", kill::run), ("power", power::run)];
 
 /// The variable that tells this program to be one suite.
 const SUITE: &str = "BUILDSWARM_FAULTS_SUITE";
@@ -49,13 +53,26 @@ fn main() -> ExitCode {
     for (name, _) in SUITES {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             let begun = Instant::now();
-            let status =
-                Command::new(env::current_exe().unwrap()).env(SUITE, name).stdin(Stdio::null()).status();
+            let status = itself(*name == "power").env(SUITE, name).stdin(Stdio::null()).status();
             is_red |= !status.unwrap().success();
             println!("{name}: {:.1} s", begun.elapsed().as_secs_f32());
         }
     }
     if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// This program; with mounts of its own, which end with it, if it is to mount something.
+fn itself(mounts: bool) -> Command {
+    let program = env::current_exe().unwrap();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private"]);
+    let can_unshare = |unshare: &mut Command| unshare.arg("true").status().is_ok_and(|status| status.success());
+    let _ = can_unshare;
+    if mounts {
+        unshare.arg(program);
+        return unshare;
+    }
+    Command::new(program)
 }
 
 fn tell(plan: &Plan, report: &Report) -> ExitCode {
