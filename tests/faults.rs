@@ -9,6 +9,8 @@
 mod child;
 #[path = "faults/content.rs"]
 mod content;
+#[path = "faults/errors.rs"]
+mod errors;
 #[path = "faults/kill.rs"]
 mod kill;
 #[path = "faults/load.rs"]
@@ -33,7 +35,7 @@ use tempfile::TempDir;
 /// A suite, and whether it needs mounts of its own.
 type Suite = (&'static str, fn(&Plan) -> Report);
 
-const SUITES: &[Suite] = &[("kill", kill::run), ("power", power::run)];
+const SUITES: &[Suite] = &[("errors", errors::run), ("kill", kill::run), ("power", power::run)];
 
 /// The variable that tells this program to be one suite.
 const SUITE: &str = "BUILDSWARM_FAULTS_SUITE";

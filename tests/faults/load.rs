@@ -99,6 +99,27 @@ impl<'a> Load<'a> {
         self.artifacts = earlier.into();
     }
 
+    /// Somebody who goes on where this one was interrupted.
+    pub(crate) fn successor(&self) -> Self {
+        let mut load = Self::new(self.store, self.channel, self.next, self.say);
+        load.inherit();
+        load
+    }
+
+    /// Makes sure that a verb has something to do.
+    pub(crate) fn prepare(&mut self, verb: &str) -> Result<()> {
+        match verb {
+            "run-job" | "attempt" | "run-finish" => self.begin_run(),
+            "heal" => self.damage(),
+            "forget" => (0..=KEPT).try_for_each(|_| self.generation()).and_then(|()| self.current()),
+            "remove" => (0..=KEPT).try_for_each(|_| self.commit()),
+            "collect" => self.put(0).and_then(|()| self.put(1)),
+            "commit-again" | "sign" | "damage" | "generation" => self.commit(),
+            "current" => self.generation(),
+            _ => Ok(()),
+        }
+    }
+
     /// Does everything once, each part with the points named after it.
     pub(crate) fn everything(&mut self) -> Result<()> {
         for (name, verb) in verbs() {

@@ -1,0 +1,182 @@
+//! Every step of every operation fails, with every kind of error, once and for good.
+//!
+//! Whoever asked must be told, every promise must be kept, and as soon as steps succeed again everything must work,
+//! in the same process.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use buildswarm_store::faults::{self, At, Fault, Kind, Then, Watched, Weakness};
+use buildswarm_store::{Error, Result, Store};
+
+use crate::load::{Load, Verb, verbs};
+use crate::plan::{Plan, Report};
+use crate::promises::{Promises, whole};
+use crate::scratch;
+
+/// Cases after which a new store takes the place of one that has grown.
+const CASES_OF_A_STORE: u64 = 150;
+
+/// Cases that there must be, in the short and in the long tier.
+const CASES_MIN: (u64, u64) = (600, 3000);
+
+pub(crate) fn run(plan: &Plan) -> Report {
+    let mut report = Report::default();
+    let mut bench = Bench::default();
+    for way in ways(plan) {
+        for verb in verbs() {
+            bench.every_step(plan, &verb, way, &mut report);
+        }
+        bench.every_step_of_opening(plan, way, &mut report);
+    }
+    report.count_of(plan, "I/O errors: cases", bench.cases, plan.of(CASES_MIN.0, CASES_MIN.1));
+    swallowed(&mut report);
+    report
+}
+
+/// A kind of error, and whether it stays.
+type Way = (Kind, bool);
+
+fn ways(plan: &Plan) -> Vec<Way> {
+    if !plan.is_long() {
+        return vec![(Kind::Io, false), (Kind::NoSpace, true), (Kind::ShortWrite, false)];
+    }
+    Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]).collect()
+}
+
+#[derive(Default)]
+struct Bench {
+    cases: u64,
+}
+
+impl Bench {
+    /// Lets step after step of a verb fail, until it is through.
+    fn every_step(&mut self, plan: &Plan, verb: &Verb<'_>, way: Way, report: &mut Report) {
+        let mut number = 0;
+        while !plan.is_over() {
+            let dir = scratch();
+            let store = Store::open(dir.path().join("store")).unwrap();
+            let promises = Mutex::new(Promises::default());
+            let say = |line: &str| promises.lock().unwrap().hear(line);
+            let mut load = Load::new(&store, 0, 0, &say);
+            load.everything().unwrap();
+            for _ in 0..CASES_OF_A_STORE {
+                let when = format!("{} when step {number} fails with {way:?}", verb.0);
+                load.prepare(verb.0).unwrap();
+                faults::label(verb.0);
+                let (outcome, watched) = failing(way, number, || verb_by_name(verb.0)(&mut load));
+                load = load.successor();
+                report.violate(&when, unlike(way, &outcome, &watched));
+                report.violate(&when, promises.lock().unwrap().broken(&store));
+                load.prepare(verb.0).unwrap();
+                if let Err(error) = verb_by_name(verb.0)(&mut load) {
+                    report.violations.push(format!("{when}: it fails afterwards too: {}", whole(&error)));
+                }
+                if watched.struck.is_none() {
+                    return;
+                }
+                self.cases += 1;
+                number += 1;
+            }
+        }
+    }
+
+    /// The same for the opening of a store: of a new one, and of one that was left in disorder.
+    fn every_step_of_opening(&mut self, plan: &Plan, way: Way, report: &mut Report) {
+        faults::label("open");
+        for made in [false, true] {
+            for number in 0.. {
+                if plan.is_over() {
+                    return;
+                }
+                let dir = scratch();
+                let path = dir.path().join("store");
+                let promises = Mutex::new(Promises::default());
+                if made {
+                    disorder(&path, &promises);
+                }
+                let (outcome, watched) = failing(way, number, || Store::open(&path).map(drop));
+                let when = format!("open when step {number} fails with {way:?}");
+                report.violate(&when, unlike(way, &outcome, &watched));
+                match Store::open(&path) {
+                    Ok(store) => report.violate(&when, promises.lock().unwrap().broken(&store)),
+                    Err(error) => report.violations.push(format!("{when}: for good: {}", whole(&error))),
+                }
+                if watched.struck.is_none() {
+                    break;
+                }
+                self.cases += 1;
+            }
+        }
+    }
+}
+
+/// The verb again, for a load of another store.
+fn verb_by_name<'a>(name: &str) -> fn(&mut Load<'a>) -> Result<()> {
+    verbs().into_iter().find(|(found, _)| *found == name).unwrap().1
+}
+
+/// A store with something in it, as a process leaves it that is killed.
+fn disorder(path: &Path, promises: &Mutex<Promises>) {
+    let store = Store::open(path).unwrap();
+    let say = |line: &str| promises.lock().unwrap().hear(line);
+    Load::new(&store, 0, 0, &say).everything().unwrap();
+    drop(store);
+    fs::write(path.join("tmp/left"), b"left").unwrap();
+    fs::write(path.join("lock"), b"1\n").unwrap();
+}
+
+/// Does something while the step with this number fails.
+fn failing<T>(way: Way, number: u64, act: impl FnOnce() -> Result<T>) -> (Result<T>, Watched) {
+    let (kind, sticky) = way;
+    faults::arm(Fault { at: At::Number(number), then: Then::Fail(kind), sticky });
+    let outcome = act();
+    (outcome, faults::disarm())
+}
+
+/// What is wrong with what somebody was told.
+fn unlike(way: Way, outcome: &Result<()>, watched: &Watched) -> Option<String> {
+    match (outcome, &watched.struck) {
+        (Ok(()), None) => None,
+        (Err(error), None) => Some(format!("it fails though nothing does: {}", whole(error))),
+        // A stored copy that cannot be read is replaced by a put, which has the right bytes.
+        (Ok(()), Some(at)) if at.contains("put-") && at.contains("-file/") => None,
+        // Whoever reads damaged bytes is told that they are, whether or not they could be set aside.
+        (Ok(()), Some(at)) if at.starts_with("damage/") => None,
+        (Ok(()), Some(at)) => Some(format!("nobody was told of {at}")),
+        (Err(Error::NoSpace { .. }), Some(_)) => match way.0 {
+            Kind::NoSpace | Kind::Quota => None,
+            other => Some(format!("{other:?} is told as a full disk")),
+        },
+        (Err(error), Some(at)) => match way.0 {
+            Kind::NoSpace | Kind::Quota if !at.contains("verify/") => {
+                Some(format!("a full disk is told as: {}", whole(error)))
+            }
+            _ => None,
+        },
+    }
+}
+
+/// The suite itself: errors that nobody is told of must be seen.
+fn swallowed(report: &mut Report) {
+    faults::weaken(&[Weakness::SwallowedErrors]);
+    let mut seen = 0;
+    for number in 0..20 {
+        let dir = scratch();
+        let store = Store::open(dir.path()).unwrap();
+        let promises = Mutex::new(Promises::default());
+        let say = |line: &str| promises.lock().unwrap().hear(line);
+        let mut load = Load::new(&store, 0, 0, &say);
+        faults::label("put-large");
+        let way = (Kind::ShortWrite, false);
+        let (outcome, watched) = failing(way, number, || verb_by_name("put-large")(&mut load));
+        let broken = promises.lock().unwrap().broken(&store);
+        seen += u64::from(unlike(way, &outcome, &watched).is_some() || !broken.is_empty());
+    }
+    faults::weaken(&[]);
+    report.count("negative control, swallowed errors: caught", seen);
+    if seen == 0 {
+        report.violations.push("errors that are swallowed are not noticed".to_owned());
+    }
+}
