@@ -9,8 +9,14 @@
 mod child;
 #[path = "faults/content.rs"]
 mod content;
+#[path = "faults/conversion.rs"]
+mod conversion;
+#[path = "faults/disks.rs"]
+mod disks;
 #[path = "faults/errors.rs"]
 mod errors;
+#[path = "faults/index.rs"]
+mod index;
 #[path = "faults/kill.rs"]
 mod kill;
 #[path = "faults/load.rs"]
@@ -23,6 +29,8 @@ mod power;
 mod promises;
 #[path = "faults/recorder.rs"]
 mod recorder;
+#[path = "faults/rot.rs"]
+mod rot;
 
 use std::env;
 use std::path::Path;
@@ -35,7 +43,15 @@ use tempfile::TempDir;
 /// A suite, and whether it needs mounts of its own.
 type Suite = (&'static str, fn(&Plan) -> Report);
 
-const SUITES: &[Suite] = &[("errors", errors::run), ("kill", kill::run), ("power", power::run)];
+const SUITES: &[Suite] = &[
+    ("errors", errors::run),
+    ("kill", kill::run),
+    ("power", power::run),
+    ("rot", rot::run),
+    ("conversion", conversion::run),
+    ("index", index::run),
+    ("disks", disks::run),
+];
 
 /// The variable that tells this program to be one suite.
 const SUITE: &str = "BUILDSWARM_FAULTS_SUITE";
@@ -55,7 +71,8 @@ fn main() -> ExitCode {
     for (name, _) in SUITES {
         if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
             let begun = Instant::now();
-            let status = itself(*name == "power").env(SUITE, name).stdin(Stdio::null()).status();
+            let status =
+                itself(["power", "disks"].contains(name)).env(SUITE, name).stdin(Stdio::null()).status();
             is_red |= !status.unwrap().success();
             println!("{name}: {:.1} s", begun.elapsed().as_secs_f32());
         }
@@ -68,7 +85,8 @@ fn itself(mounts: bool) -> Command {
     let program = env::current_exe().unwrap();
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--propagation", "private"]);
-    let can_unshare = |unshare: &mut Command| unshare.arg("true").status().is_ok_and(|status| status.success());
+    let can_unshare =
+        |unshare: &mut Command| unshare.arg("true").status().is_ok_and(|status| status.success());
     let _ = can_unshare;
     if mounts {
         unshare.arg(program);

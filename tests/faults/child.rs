@@ -11,6 +11,7 @@ use buildswarm_store::{Error, Store};
 
 use crate::content::{CHANNELS, NUMBERS, long};
 use crate::load::{Load, count_collections_from};
+use crate::promises::whole;
 
 /// Where the order is.
 const ORDER: &str = "BUILDSWARM_FAULTS_ORDER";
@@ -31,18 +32,34 @@ pub(crate) struct Order {
     pub(crate) times: u64,
     /// Wait until what was said has been heard.
     pub(crate) answered: bool,
+    /// Say what failed and go on, rather than fail.
+    pub(crate) goes_on: bool,
     /// Small blobs put first: enough of them, and the index's log is written from its beginning again, in place.
     pub(crate) warm: u64,
 }
 
 impl Order {
     pub(crate) fn new(store: &Path, round: u64) -> Self {
-        let store = store.to_owned();
-        Self { store, round, die: None, weakness: None, threads: 1, times: 1, answered: false, warm: 0 }
+        Self {
+            store: store.to_owned(),
+            round,
+            die: None,
+            weakness: None,
+            threads: 1,
+            times: 1,
+            answered: false,
+            goes_on: false,
+            warm: 0,
+        }
     }
 
     /// This program with this order.
     pub(crate) fn command(&self) -> Command {
+        self.command_through(Command::new(env::current_exe().unwrap()))
+    }
+
+    /// A command that ends by running this program, with this order.
+    pub(crate) fn command_through(&self, mut command: Command) -> Command {
         let die = self.die.as_ref().map(|(name, nth)| format!("{name}#{nth}")).unwrap_or_default();
         let weakness = self.weakness.map(|weakness| format!("{weakness:?}")).unwrap_or_default();
         let order = [
@@ -53,9 +70,9 @@ impl Order {
             &self.threads.to_string(),
             &self.times.to_string(),
             &self.answered.to_string(),
+            &self.goes_on.to_string(),
             &self.warm.to_string(),
         ];
-        let mut command = Command::new(env::current_exe().unwrap());
         command.env(ORDER, order.join("\n")).stdin(Stdio::piped()).stdout(Stdio::piped());
         command
     }
@@ -73,6 +90,7 @@ impl Order {
             threads: line().parse().unwrap(),
             times: line().parse().unwrap(),
             answered: line().parse().unwrap(),
+            goes_on: line().parse().unwrap(),
             warm: line().parse().unwrap(),
         })
     }
@@ -107,7 +125,12 @@ impl Order {
                 let load = move || {
                     let mut load = Load::new(store, thread, first, &say);
                     load.inherit();
-                    (0..self.times).for_each(|_| everything(&mut load, self.threads > 1));
+                    for _ in 0..self.times {
+                        if let Err(error) = load.everything() {
+                            self.excuse(&error);
+                            load = load.successor();
+                        }
+                    }
                 };
                 scope.spawn(load);
             }
@@ -116,6 +139,16 @@ impl Order {
         drop(store);
         for (name, times) in faults::disarm().reached {
             println!("reached {name} {times}");
+        }
+    }
+
+    /// Ends this process because of an error, unless it was to be expected.
+    fn excuse(&self, error: &Error) {
+        match error {
+            // A collection by another thread took what nothing referred to yet.
+            Error::BlobMissing { .. } | Error::ArtifactMissing { .. } if self.threads > 1 => {}
+            error if self.goes_on => println!("failed {}", whole(error)),
+            error => panic!("{}", whole(error)),
         }
     }
 
@@ -130,14 +163,6 @@ impl Order {
         }
         drop(out);
         faults::pass("say", "after").unwrap();
-    }
-}
-
-fn everything(load: &mut Load<'_>, has_company: bool) {
-    match load.everything() {
-        // A collection by another thread took what nothing referred to yet.
-        Err(Error::BlobMissing { .. } | Error::ArtifactMissing { .. }) if has_company => {}
-        outcome => outcome.unwrap(),
     }
 }
 

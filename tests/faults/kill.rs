@@ -36,7 +36,7 @@ struct Victim {
 }
 
 /// When a child is killed from outside.
-struct Moment {
+pub(crate) struct Moment {
     after_lines: u64,
     and: Duration,
 }
@@ -95,7 +95,7 @@ impl Victim {
 }
 
 /// Hears a child until it ends, by itself or because of `moment`.
-fn hear(
+pub(crate) fn hear(
     mut child: Child,
     moment: Option<&Moment>,
     promises: &mut Promises,
@@ -134,16 +134,17 @@ fn at_every_point(plan: &Plan, report: &mut Report) -> (u64, u64) {
     let first = victim.next(&victim.order(), None, report, "undisturbed");
     let second = victim.next(&victim.order(), None, report, "undisturbed again");
     assert!(first.lived && second.lived, "{:?}", report.violations);
+    let visits_max = plan.of(1, VISITS_MAX);
     let mut kills = 0;
     let made = first.reached.iter().filter(|(name, _)| name.starts_with("open/"));
-    for (name, nth) in visits(plan, made) {
+    for (name, nth) in visits(visits_max, made) {
         let mut new = Victim::new();
         kills += kill_at(&mut new, &name, nth, report);
         // What was made halfway is made whole by the next.
         let ended = new.next(&new.order(), None, report, "opened again");
         assert!(ended.lived, "{:?}", report.violations);
     }
-    for (name, nth) in visits(plan, second.reached.iter()) {
+    for (name, nth) in visits(visits_max, second.reached.iter()) {
         if plan.is_over() {
             break;
         }
@@ -153,8 +154,11 @@ fn at_every_point(plan: &Plan, report: &mut Report) -> (u64, u64) {
     (names.len() as u64, kills)
 }
 
-fn visits<'a>(plan: &Plan, points: impl Iterator<Item = (&'a String, &'a u64)>) -> Vec<(String, u64)> {
-    let visits_max = plan.of(1, VISITS_MAX);
+/// Each point as often as it is reached, but not more often than `visits_max`.
+pub(crate) fn visits<'a>(
+    visits_max: u64,
+    points: impl Iterator<Item = (&'a String, &'a u64)>,
+) -> Vec<(String, u64)> {
     points.flat_map(|(name, times)| (1..=visits_max.min(*times)).map(|nth| (name.clone(), nth))).collect()
 }
 

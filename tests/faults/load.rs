@@ -10,9 +10,7 @@ use buildswarm_store::{
     Attempt, Error, GenerationRow, JobRow, Purpose, Result, Run, RunId, SignedPackage, Store, faults,
 };
 
-use crate::content::{
-    artifact, blob, channel_of, content, file_of, key, number_of, parts, reuse, ruthless,
-};
+use crate::content::{artifact, blob, channel_of, content, file_of, key, number_of, parts, reuse, ruthless};
 use crate::promises::{SIGNER, manifest};
 
 /// Artifacts, and generations, that a load keeps; older ones are removed.

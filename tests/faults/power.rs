@@ -88,7 +88,13 @@ struct Found {
 }
 
 /// Makes as many states as asked for and counts those in which a promise is broken.
-fn cut(plan: &Plan, random: &mut Random, weakness: Option<Weakness>, asked: u64, report: &mut Report) -> Found {
+fn cut(
+    plan: &Plan,
+    random: &mut Random,
+    weakness: Option<Weakness>,
+    asked: u64,
+    report: &mut Report,
+) -> Found {
     let mut found = Found::default();
     while found.states < asked && !plan.is_over() {
         let seed = random.next();
@@ -163,7 +169,8 @@ impl Recording {
     /// Where the power goes off, in order: half of them just after a promise, when most is at stake.
     fn cuts(&self, random: &mut Random, count: u64) -> Vec<usize> {
         let after = |(at, event): (usize, &Event)| {
-            matches!(event, Event::Said(line) if at >= self.first && line.starts_with("did")).then_some(at + 1)
+            matches!(event, Event::Said(line) if at >= self.first && line.starts_with("did"))
+                .then_some(at + 1)
         };
         let promises: Vec<usize> = self.events.iter().enumerate().filter_map(after).collect();
         let mut cuts: Vec<usize> = (0..count)

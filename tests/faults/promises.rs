@@ -30,6 +30,8 @@ pub(crate) struct Promises {
     current: BTreeMap<u64, (Option<u64>, Option<u64>)>,
     /// Artifacts whose file the load itself damaged.
     damaged: BTreeSet<u64>,
+    /// How often the load said that something failed.
+    pub(crate) failures: u64,
 }
 
 impl Promises {
@@ -37,7 +39,7 @@ impl Promises {
     pub(crate) fn hear(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let said = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
+        let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
         match (said, &numbers[..]) {
             (("will", "collect"), [collection]) => self.collections = self.collections.max(*collection),
             (("did", "put"), [seed, collections]) => drop(self.puts.insert(*seed, *collections)),
@@ -61,8 +63,15 @@ impl Promises {
                 self.current.insert(*channel, (Some(*number), None));
             }
             (("will", "forget"), [channel, number]) => drop(self.generations.remove(&(*channel, *number))),
+            (("failed", _), _) => self.failures += 1,
+            (("warm", _), _) => {}
             other => panic!("no such promise: {other:?}"),
         }
+    }
+
+    /// The artifacts that must be there.
+    pub(crate) fn artifacts(&self) -> impl Iterator<Item = u64> {
+        self.artifacts.iter().copied()
     }
 
     /// What is not as it was promised, each in a sentence. Heals what the load itself damaged.
