@@ -4,7 +4,7 @@
 CARGO ?= cargo
 WORLD := target/world
 
-.PHONY: demo test lint unit portage soundness bench clean-demo
+.PHONY: demo test lint unit portage soundness soak bench clean-demo
 
 # Builds, publishes and installs the demo world with real Portage; state stays in target/demo.
 demo:
@@ -34,6 +34,11 @@ soundness: $(WORLD)/ready
 .PHONY: $(WORLD)/ready
 $(WORLD)/ready:
 	tests/world/setup $(WORLD)
+
+# The store against power cuts, kills, I/O errors and rot: the long tier of what `make unit` has a short one of.
+SOAK_MINUTES ?= 60
+soak:
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --quiet --package buildswarm-tests --test faults
 
 bench: $(WORLD)/ready
 	$(CARGO) bench --package buildswarm-benches

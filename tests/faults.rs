@@ -33,28 +33,45 @@ mod recorder;
 mod rot;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::Instant;
 
 use plan::{Plan, Report};
 use tempfile::TempDir;
 
-/// A suite, and whether it needs mounts of its own.
-type Suite = (&'static str, fn(&Plan) -> Report);
+struct Suite {
+    name: &'static str,
+    run: fn(&Plan) -> Report,
+    /// Mounts something: it gets mounts of its own, which end with it however it ends.
+    mounts: bool,
+}
 
-const SUITES: &[Suite] = &[
-    ("errors", errors::run),
-    ("kill", kill::run),
-    ("power", power::run),
-    ("rot", rot::run),
-    ("conversion", conversion::run),
-    ("index", index::run),
-    ("disks", disks::run),
+/// By themselves on one processor each.
+const LANES: [&[Suite]; 2] = [
+    &[Suite { name: "power", run: power::run, mounts: true }],
+    &[
+        Suite { name: "kill", run: kill::run, mounts: false },
+        Suite { name: "errors", run: errors::run, mounts: false },
+        Suite { name: "disks", run: disks::run, mounts: true },
+        Suite { name: "rot", run: rot::run, mounts: false },
+        Suite { name: "conversion", run: conversion::run, mounts: false },
+        Suite { name: "index", run: index::run, mounts: false },
+    ],
 ];
 
 /// The variable that tells this program to be one suite.
 const SUITE: &str = "BUILDSWARM_FAULTS_SUITE";
+
+/// The variable that tells where temporary directories are made.
+const SCRATCH: &str = "BUILDSWARM_FAULTS_SCRATCH";
+
+/// What stands before a figure that a suite tells.
+const FIGURE: &str = "figure\t";
+
+/// Violations of a suite that are told: the first ones say it.
+const TOLD_MAX: usize = 20;
 
 fn main() -> ExitCode {
     if let Some(order) = child::Order::given() {
@@ -63,58 +80,95 @@ fn main() -> ExitCode {
     }
     let plan = Plan::given();
     if let Ok(wanted) = env::var(SUITE) {
-        let (_, suite) = SUITES.iter().find(|(name, _)| *name == wanted).unwrap();
-        return tell(&plan, &suite(&plan));
+        let suite = LANES.into_iter().flatten().find(|suite| suite.name == wanted).unwrap();
+        return tell(&plan, &(suite.run)(&plan));
     }
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let mut is_red = false;
-    for (name, _) in SUITES {
-        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
-            let begun = Instant::now();
-            let status =
-                itself(["power", "disks"].contains(name)).env(SUITE, name).stdin(Stdio::null()).status();
-            is_red |= !status.unwrap().success();
-            println!("{name}: {:.1} s", begun.elapsed().as_secs_f32());
-        }
-    }
-    if is_red { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let is_wanted = |suite: &&Suite| wanted.is_empty() || wanted.iter().any(|name| suite.name.contains(name));
+    let scratch = scratch();
+    let lane = |suites: &[Suite]| -> Vec<Told> {
+        suites.iter().filter(is_wanted).map(|suite| run(suite, &plan, scratch.path())).collect()
+    };
+    let told: Vec<Told> = thread::scope(|scope| {
+        let lanes = LANES.map(|suites| scope.spawn(move || lane(suites)));
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
+    });
+    print_figures(&told);
+    if told.iter().all(|told| told.is_green) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// This program; with mounts of its own, which end with it, if it is to mount something.
-fn itself(mounts: bool) -> Command {
+/// What a suite told.
+struct Told {
+    is_green: bool,
+    figures: Vec<(String, String)>,
+}
+
+/// Runs a suite in a process of its own.
+fn run(suite: &Suite, plan: &Plan, scratch: &Path) -> Told {
+    let begun = Instant::now();
     let program = env::current_exe().unwrap();
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--propagation", "private"]);
-    let can_unshare =
-        |unshare: &mut Command| unshare.arg("true").status().is_ok_and(|status| status.success());
-    let _ = can_unshare;
-    if mounts {
-        unshare.arg(program);
-        return unshare;
-    }
-    Command::new(program)
+    let mut command = if suite.mounts && can_unshare() { unshare(&program) } else { Command::new(&program) };
+    let output = command
+        .env(SUITE, suite.name)
+        .env(SCRATCH, scratch)
+        .envs(plan.variables())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (figures, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.starts_with(FIGURE));
+    let outcome = if output.status.success() { "ok" } else { "FAILED" };
+    println!("{}: {outcome}, {:.1} s", suite.name, begun.elapsed().as_secs_f32());
+    others.iter().for_each(|line| println!("    {line}"));
+    let figures = figures
+        .iter()
+        .filter_map(|line| line.strip_prefix(FIGURE)?.split_once('\t'))
+        .map(|(what, number)| (what.to_owned(), number.to_owned()))
+        .collect();
+    Told { is_green: output.status.success(), figures }
 }
 
+fn unshare(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]).arg(program);
+    command
+}
+
+fn can_unshare() -> bool {
+    let probe = unshare(Path::new("true")).stderr(Stdio::null()).status();
+    probe.is_ok_and(|status| status.success())
+}
+
+fn print_figures(told: &[Told]) {
+    println!("\n| what | how many |\n|---|---|");
+    for (what, number) in told.iter().flat_map(|told| &told.figures) {
+        println!("| {what} | {number} |");
+    }
+}
+
+/// Says what a suite found, to the process that started it.
 fn tell(plan: &Plan, report: &Report) -> ExitCode {
     if let Some(why) = &report.skipped {
         println!("skipped: {why}");
     }
-    for (what, found, asked) in &report.figures {
-        println!("{what}: {found} of {asked:?}");
+    for (what, number) in &report.figures {
+        println!("{FIGURE}{what}\t{number}");
     }
-    for violation in report.violations.iter().take(20) {
+    for violation in report.violations.iter().take(TOLD_MAX) {
         println!("{violation}");
     }
+    println!("{FIGURE}**violations**\t{}", report.violations.len());
     if report.violations.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("{} violations; to try the same again: {} …", report.violations.len(), plan.replay());
+    println!("{} violations; the same again: {}", report.violations.len(), plan.replay());
     ExitCode::FAILURE
 }
 
 /// A directory on the fastest file system there is: what a killed process wrote stays, whatever it lies on.
 fn scratch() -> TempDir {
-    let shared_memory = Path::new("/dev/shm");
-    let parent = if shared_memory.is_dir() { shared_memory.to_owned() } else { env::temp_dir() };
+    let shared_memory = || Some(PathBuf::from("/dev/shm")).filter(|path| path.is_dir());
+    let parent = env::var_os(SCRATCH).map(PathBuf::from).or_else(shared_memory).unwrap_or_else(env::temp_dir);
     tempfile::Builder::new().prefix("buildswarm-faults-").tempdir_in(parent).unwrap()
 }

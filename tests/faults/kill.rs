@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use buildswarm_store::Store;
+use buildswarm_store::faults::Weakness;
 use tempfile::TempDir;
 
 use crate::child::Order;
@@ -85,7 +86,7 @@ impl Victim {
         if files_in(&self.path.join("tmp")) > 0 {
             broken.push("something is left in tmp/".to_owned());
         }
-        if self.round % COLLECT_EVERY == 0 {
+        if self.round.is_multiple_of(COLLECT_EVERY) {
             broken.extend(self.promises.broken_even_after_collection(&store));
         } else {
             broken.extend(self.promises.broken(&store));
@@ -123,6 +124,7 @@ pub(crate) fn run(plan: &Plan) -> Report {
     let mut report = Report::default();
     let (points, mut kills) = at_every_point(plan, &mut report);
     report.count_of(plan, "points to be killed at", points, POINTS_MIN);
+    row_first(&mut report);
     kills += at_any_moment(plan, plan.of(25, 2000 - kills.min(1500)), &mut report);
     report.count_of(plan, "kills", kills, plan.of(150, 2000));
     report
@@ -170,6 +172,18 @@ fn kill_at(victim: &mut Victim, name: &str, nth: u64, report: &mut Report) -> u6
         report.violations.push(format!("{when}: it was not reached"));
     }
     u64::from(!ended.lived)
+}
+
+/// The suite itself: a row that is written before its file must be seen when the process dies in between.
+fn row_first(report: &mut Report) {
+    let mut ignored = Report::default();
+    let order = |victim: &Victim| {
+        let die = Some(("put-large/sync-temp/before".to_owned(), 1));
+        Order { weakness: Some(Weakness::RowFirst), die, ..victim.order() }
+    };
+    let mut victim = Victim::new();
+    victim.next(&order(&victim), None, &mut ignored, "row first");
+    report.control("row before file, killed in between", u64::from(!ignored.violations.is_empty()), 1);
 }
 
 /// Several at once use one store, again and again.

@@ -187,12 +187,9 @@ fn indexes(plan: &Plan, random: &mut Random, report: &mut Report) {
 }
 
 fn with_damaged_index(path: &Path, promises: &Promises, tally: &mut Tally) -> Vec<String> {
-    let store = match Store::open(path) {
-        Ok(store) => store,
-        Err(_) => {
-            tally.refused += 1;
-            return Vec::new();
-        }
+    let Ok(store) = Store::open(path) else {
+        tally.refused += 1;
+        return Vec::new();
     };
     let broken = promises.clone().broken(&store);
     let found = store.verify().map_or(true, |report| !report.is_clean())
