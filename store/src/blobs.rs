@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
 
+use rusqlite::OptionalExtension;
+
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
-use crate::index::rows::{self, Stored};
+use crate::index::rows::{self, Place, Stored};
 use crate::store::{Shared, Store};
 
 pub use reader::BlobReader;
@@ -109,7 +111,7 @@ impl Store {
     }
 
     /// The file of a large blob, verified just now, to be hard-linked or copied; `None` if the blob is not there
-    /// or is kept in the index ([`INLINE_BYTES_MAX`]).
+    /// or has no file of its own: small ones ([`INLINE_BYTES_MAX`]) and those of a [`Batch`](crate::Batch).
     ///
     /// The file must never be written to, under any name: it *is* the stored copy. Collection may remove the
     /// name returned here, unless something protects the blob.
@@ -117,12 +119,16 @@ impl Store {
     /// # Errors
     /// An error means that the question could not be answered, not that the blob is missing.
     pub fn verified_path(&self, id: BlobId) -> Result<Option<PathBuf>> {
-        let Some(Stored { blob, inline: None, .. }) = self.shared.sound_row(id)? else { return Ok(None) };
+        let Some(stored) = self.shared.sound_row(id)? else { return Ok(None) };
+        if stored.place != Place::File {
+            return Ok(None);
+        }
+        let blob = stored.blob;
         let path = self.shared.layout.blob(&id);
         if disk::inspect(&path, blob)? == Copy::Sound {
             return Ok(Some(path));
         }
-        self.shared.condemn(blob)?;
+        self.shared.condemn(blob.id)?;
         Ok(None)
     }
 }
@@ -137,43 +143,51 @@ impl Shared {
     /// Looks again at a blob that somebody found damaged, and takes it out of service if it is: the row first,
     /// then the file goes to the quarantine. Whether it was damaged.
     ///
-    /// Looking again matters: a put may have healed it in between.
-    pub(crate) fn condemn(&self, blob: BlobRef) -> Result<bool> {
+    /// Looking again matters: a put may have healed it in between, or a collection moved it.
+    pub(crate) fn condemn(&self, id: BlobId) -> Result<bool> {
         if !self.index.is_writable() {
             return Ok(true);
         }
-        let _turn = self.turn(&blob.id);
-        let found = self.examine(blob)?;
+        let _turn = self.turn(&id);
+        let Some(stored) = self.index.read(|reader| Ok(rows::find(reader, id)?))? else { return Ok(true) };
+        let found = self.examine(&stored)?;
         if found == Copy::Sound {
             return Ok(false);
         }
-        self.index.write(|transaction| Ok(rows::mark_bad(transaction, blob.id)?))?;
-        let path = self.layout.blob(&blob.id);
-        if found == Copy::Damaged && disk::exists(&path)? {
-            self.set_aside(blob.id)?;
+        if self.index.write(|transaction| Ok(rows::mark_bad(transaction, &stored)?))? == 0 {
+            let now = self.index.read(|reader| Ok(rows::find(reader, id)?))?;
+            return Ok(now.is_none_or(|stored| !stored.sound));
+        }
+        let path = self.layout.blob(&id);
+        if stored.place == Place::File && found == Copy::Damaged && disk::exists(&path)? {
+            self.set_aside(&path, id)?;
         }
         Ok(true)
     }
 
     /// How the stored copy compares with the address, wherever it is kept.
-    pub(crate) fn examine(&self, blob: BlobRef) -> Result<Copy> {
-        let inline = self.index.read(|reader| {
-            let row = rows::find(reader, blob.id)?.and_then(|stored| stored.inline);
-            Ok(row.map(|row| rows::inline_bytes(reader, row)).transpose()?)
-        })?;
-        match inline {
-            Some(bytes) if BlobId::of(&bytes) == blob.id => Ok(Copy::Sound),
-            Some(_) => Ok(Copy::Damaged),
-            None => disk::inspect(&self.layout.blob(&blob.id), blob),
+    pub(crate) fn examine(&self, stored: &Stored) -> Result<Copy> {
+        let id = stored.blob.id;
+        match stored.place {
+            Place::Inline(row) => {
+                let bytes = self.index.read(|reader| Ok(rows::inline_bytes(reader, row).optional()?))?;
+                Ok(match bytes {
+                    Some(bytes) if BlobId::of(&bytes) == id => Copy::Sound,
+                    Some(_) => Copy::Damaged,
+                    None => Copy::Missing,
+                })
+            }
+            Place::File => disk::inspect(&self.layout.blob(&id), stored.blob),
+            Place::Packed { pack, position } => self.examine_packed(stored.blob, pack, position),
         }
     }
 
-    /// Moves a blob's file to the quarantine; the caller holds its turn.
-    fn set_aside(&self, id: BlobId) -> Result<()> {
+    /// Moves a file to the quarantine; the caller holds the turn of what it is named by.
+    pub(crate) fn set_aside(&self, path: &Path, id: BlobId) -> Result<()> {
         let nanos = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos());
         let to = self.layout.quarantine().join(format!("{id}.{nanos}"));
-        disk::move_aside(&self.layout.blob(&id), &to)
+        disk::move_aside(path, &to)
     }
 }

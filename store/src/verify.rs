@@ -10,7 +10,7 @@ use rusqlite::params;
 
 use crate::disk::Copy;
 use crate::error::Result;
-use crate::index::rows::{self, Stored};
+use crate::index::rows::{self, Place, Stored};
 use crate::index::values::Bytes32;
 use crate::store::{Shared, Store};
 
@@ -105,24 +105,26 @@ impl Shared {
                 page
             };
             for stored in page {
-                let found = self.verify_one(stored.blob);
-                let path = match stored.inline {
-                    Some(_) => self.index.path().to_owned(),
-                    None => self.layout.blob(&stored.blob.id),
+                let found = self.verify_one(&stored);
+                let path = match stored.place {
+                    Place::Inline(_) => self.index.path().to_owned(),
+                    Place::File => self.layout.blob(&stored.blob.id),
+                    Place::Packed { .. } => self.layout.packs(),
                 };
                 progress.lock().unwrap_or_else(PoisonError::into_inner).report.add(stored.blob, path, found);
             }
         }
     }
 
-    fn verify_one(&self, blob: BlobRef) -> Result<Copy> {
-        let found = self.examine(blob)?;
+    fn verify_one(&self, stored: &Stored) -> Result<Copy> {
+        let blob = stored.blob;
+        let found = self.examine(stored)?;
         // Collected since the page was read is not missing.
         if found == Copy::Sound || !self.is_expected(blob.id)? {
             return Ok(Copy::Sound);
         }
         // A put may have healed it meanwhile.
-        Ok(if self.condemn(blob)? { found } else { Copy::Sound })
+        Ok(if self.condemn(blob.id)? { found } else { Copy::Sound })
     }
 
     fn is_expected(&self, id: BlobId) -> Result<bool> {
