@@ -4,7 +4,8 @@ mod put;
 mod reader;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use buildswarm_core::BlobId;
@@ -103,10 +104,25 @@ impl Store {
             return Err(Error::BlobTooLarge { id, size, max: max_bytes });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        reader.read_to_end(&mut bytes).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Error::BlobDamaged { id },
-            _ => Error::io(READ, &self.shared.layout.blob(&id))(error),
-        })?;
+        reader.read_to_end(&mut bytes).map_err(|error| self.shared.unread(id, error))?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a blob from number `range.start` to before `range.end`, as many of them as it has, verified.
+    ///
+    /// An address is the digest of all bytes, so all are read and hashed, whatever the range.
+    ///
+    /// # Errors
+    /// As [`read_blob`](Self::read_blob); [`Error::BlobTooLarge`] cannot happen.
+    pub fn read_range(&self, id: BlobId, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut reader = self.open_blob(id)?.ok_or(Error::BlobMissing { id })?;
+        let mut bytes = Vec::new();
+        let mut copy = || {
+            io::copy(&mut reader.by_ref().take(range.start), &mut io::sink())?;
+            reader.by_ref().take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
+            io::copy(&mut reader, &mut io::sink())
+        };
+        copy().map_err(|error| self.shared.unread(id, error))?;
         Ok(bytes)
     }
 
@@ -134,6 +150,14 @@ impl Store {
 }
 
 impl Shared {
+    /// Why a blob could not be read to its end.
+    fn unread(&self, id: BlobId, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Error::BlobDamaged { id },
+            _ => Error::io(READ, &self.layout.blob(&id))(error),
+        }
+    }
+
     /// The row of a blob that is there.
     pub(crate) fn sound_row(&self, id: BlobId) -> Result<Option<Stored>> {
         let Some(stored) = self.index.read(|reader| Ok(rows::find(reader, id)?))? else { return Ok(None) };
@@ -148,15 +172,21 @@ impl Shared {
         if !self.index.is_writable() {
             return Ok(true);
         }
+        let find = || self.index.read(|reader| Ok(rows::find(reader, id)?));
+        // The file of a pack is its own turn, and nobody waits for one while having another.
+        if let Some(stored) = find()?
+            && let Place::Packed { pack, position } = stored.place
+        {
+            return self.condemn_packed(&stored, pack, position);
+        }
         let _turn = self.turn(&id);
-        let Some(stored) = self.index.read(|reader| Ok(rows::find(reader, id)?))? else { return Ok(true) };
+        let Some(stored) = find()? else { return Ok(true) };
         let found = self.examine(&stored)?;
         if found == Copy::Sound {
             return Ok(false);
         }
         if self.index.write(|transaction| Ok(rows::mark_bad(transaction, &stored)?))? == 0 {
-            let now = self.index.read(|reader| Ok(rows::find(reader, id)?))?;
-            return Ok(now.is_none_or(|stored| !stored.sound));
+            return Ok(find()?.is_none_or(|now| !now.sound));
         }
         let path = self.layout.blob(&id);
         if stored.place == Place::File && found == Copy::Damaged && disk::exists(&path)? {

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -191,6 +191,17 @@ pub(crate) fn has_size(path: &Path, size: u64) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io(READ, path)(error)),
     }
+}
+
+/// Whether that file is the one that is open, and not another that took its place.
+pub(crate) fn is_file(path: &Path, open: &File) -> Result<bool> {
+    let named = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io(READ, path)(error)),
+    };
+    let open = open.metadata().map_err(Error::io(READ, path))?;
+    Ok((named.dev(), named.ino(), named.len()) == (open.dev(), open.ino(), open.len()))
 }
 
 /// Whether anything has that name.

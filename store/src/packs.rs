@@ -4,17 +4,20 @@
 //! alone, each of one MiB of the stream, with a table of them at its end, so a blob is found by arithmetic and read
 //! without what lies before it; or as the plain stream. `docs/on-disk.md` has the format.
 
+mod damage;
 mod pipeline;
 mod reader;
 pub(crate) mod rows;
 mod seek_table;
 pub(crate) mod tar;
+mod walk;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use buildswarm_core::BlobId;
+use buildswarm_core::artifact::BlobRef;
 use rusqlite::Connection;
 
 use crate::disk;
@@ -53,6 +56,13 @@ pub(crate) struct Pack {
     pub(crate) size: u64,
     /// The length of the stream that it unpacks to.
     pub(crate) unpacked: u64,
+}
+
+impl Pack {
+    /// Its file, as a blob.
+    pub(crate) const fn file(self) -> BlobRef {
+        BlobRef { id: self.id, size: self.size }
+    }
 }
 
 /// Open packs that are kept open: a file descriptor and some kilobytes each.
@@ -112,27 +122,41 @@ impl Shared {
 
     /// Opens a pack; `None` if its file is not there, or not as the index describes it.
     pub(crate) fn open_pack(&self, number: PackNumber) -> Result<Option<Arc<PackFile>>> {
-        let mut open = self.packs.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = open.iter().position(|file| file.number() == number) {
-            // Last used, last closed.
-            let file = open.remove(at);
-            open.push(Arc::clone(&file));
+        let Some(pack) = self.pack(number)? else { return Ok(None) };
+        let path = self.layout.pack(&pack.id);
+        if let Some(file) = self.packs.take_open(number)
+            && disk::is_file(&path, &file.file)?
+        {
+            self.packs.keep_open(&file);
             return Ok(Some(file));
         }
-        drop(open);
-        let Some(pack) = self.pack(number)? else { return Ok(None) };
-        let Some(file) = PackFile::open(&self.layout.pack(&pack.id), number, pack)? else { return Ok(None) };
+        let Some(file) = PackFile::open(&path, number, pack)? else { return Ok(None) };
         let file = Arc::new(file);
-        let mut open = self.packs.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.packs.keep_open(&file);
+        Ok(Some(file))
+    }
+}
+
+impl Packs {
+    fn take_open(&self, number: PackNumber) -> Option<Arc<PackFile>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = open.iter().position(|file| file.number() == number)?;
+        Some(open.remove(at))
+    }
+
+    /// Last used, last closed.
+    fn keep_open(&self, file: &Arc<PackFile>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|other| other.number() != file.number());
         if open.len() == OPEN_MAX {
             open.remove(0);
         }
-        open.push(Arc::clone(&file));
-        Ok(Some(file))
+        open.push(Arc::clone(file));
     }
 
-    /// Closes a pack that is no more, or not what it was.
-    pub(crate) fn close_pack(&self, number: PackNumber) {
-        self.packs.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|file| file.number() != number);
+    /// Forgets a pack that is removed.
+    pub(crate) fn forget(&self, number: PackNumber) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        drop(self.take_open(number));
     }
 }

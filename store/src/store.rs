@@ -18,7 +18,7 @@ use crate::{disk, filesystem};
 ///
 /// - Blobs: [`put`](Self::put), [`put_bytes`](Self::put_bytes), [`put_file`](Self::put_file),
 ///   [`open_blob`](Self::open_blob), [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path),
-///   [`contains`](Self::contains)
+///   [`read_range`](Self::read_range), [`contains`](Self::contains)
 /// - Many at once: [`batch`](Self::batch)
 /// - Artifacts: [`commit_artifact`](Self::commit_artifact), [`artifact`](Self::artifact),
 ///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`reused`](Self::reused),

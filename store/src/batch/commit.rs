@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use buildswarm_core::artifact::{Artifact, BlobRef};
+use buildswarm_core::artifact::Artifact;
 use buildswarm_core::{BlobId, ReuseKey};
 
 use super::filling::Filled;
@@ -63,7 +63,7 @@ impl Shared {
         let path = self.layout.pack(&pack.id);
         // The same blobs in the same order make the same pack: left by a batch that was not committed, or waiting to
         // be removed. One that cannot be read is as good as none.
-        match disk::inspect(&path, BlobRef { id: pack.id, size: pack.size }).unwrap_or(Copy::Damaged) {
+        match disk::inspect(&path, pack.file()).unwrap_or(Copy::Damaged) {
             Copy::Sound => return disk::sync_file(&path),
             Copy::Damaged => self.set_aside(&path, pack.id)?,
             Copy::Missing => {}
@@ -82,8 +82,6 @@ impl Shared {
         let mut found = Vec::new();
         for (pack, members) in packs {
             let number = packs::rows::insert(transaction, *pack)?;
-            // It may have been set aside and put again since it was opened.
-            self.close_pack(number);
             seen.note(number, true);
             found.extend(members.iter().map(|member| in_pack(number, member, now)));
         }

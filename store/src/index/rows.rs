@@ -35,6 +35,11 @@ pub(crate) enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PackNumber(pub(crate) i64);
 
+impl PackNumber {
+    /// Before every pack.
+    pub(crate) const FIRST: Self = Self(0);
+}
+
 impl Place {
     /// Its columns `inline`, `pack` and `position`.
     fn columns(self) -> (Option<i64>, Option<i64>, Option<Unsigned>) {

@@ -24,7 +24,7 @@ const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 pub(crate) struct PackFile {
     number: PackNumber,
     pack: Pack,
-    file: File,
+    pub(super) file: File,
     /// `None` if it is stored as it is.
     frames: Option<SeekTable>,
 }
@@ -62,8 +62,22 @@ impl PackFile {
         self.pack
     }
 
+    pub(super) const fn frames(&self) -> u64 {
+        self.pack.unpacked.div_ceil(FRAME_BYTES)
+    }
+
+    /// Bytes of the file after its frames.
+    pub(super) fn tail_bytes(&self) -> u64 {
+        self.frames.as_ref().map_or(0, |frames| self.pack.size - frames.end())
+    }
+
+    /// Whether it is stored as it is.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.frames.is_none()
+    }
+
     /// Bytes of the stream in a frame; 0 beyond the end.
-    fn unpacked(&self, number: u64) -> usize {
+    pub(super) fn unpacked(&self, number: u64) -> usize {
         self.pack.unpacked.saturating_sub(number.saturating_mul(FRAME_BYTES)).min(FRAME_BYTES) as usize
     }
 }
@@ -100,12 +114,7 @@ impl PackReader {
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] if it does not, and those of reading the file.
     pub(crate) fn at(&mut self, position: u64) -> io::Result<&[u8]> {
-        let number = position / FRAME_BYTES;
-        if self.held != Some(number) {
-            self.held = None;
-            self.fill(number)?;
-            self.held = Some(number);
-        }
+        self.load(position / FRAME_BYTES)?;
         let from = (position % FRAME_BYTES) as usize;
         Ok(self.stream.get(from..).unwrap_or_default())
     }
@@ -154,6 +163,30 @@ impl PackReader {
             left -= found.len() as u64;
         }
         Ok(if disk::id_of(&hasher) == blob.id { Copy::Sound } else { Copy::Damaged })
+    }
+
+    /// Makes a frame the one that is held.
+    pub(super) fn load(&mut self, number: u64) -> io::Result<()> {
+        if self.held != Some(number) {
+            self.held = None;
+            self.fill(number)?;
+            self.held = Some(number);
+        }
+        Ok(())
+    }
+
+    /// The frame that is held, as it is in the stream.
+    pub(super) fn stream(&self) -> &[u8] {
+        &self.stream
+    }
+
+    /// The frame that was loaded last, as it is in the file.
+    pub(super) fn stored_bytes(&self) -> &[u8] {
+        if self.file.is_plain() { &self.stream } else { &self.packed }
+    }
+
+    pub(super) fn file(&self) -> &PackFile {
+        &self.file
     }
 
     fn fill(&mut self, number: u64) -> io::Result<()> {

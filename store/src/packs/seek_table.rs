@@ -38,7 +38,7 @@ impl SeekTable {
 
     /// Adds a frame of so many bytes that unpacks to so many.
     pub(super) fn push(&mut self, packed: u64, unpacked: u64) {
-        let start = self.starts.last().copied().unwrap_or_default();
+        let start = self.end();
         if self.starts.is_empty() {
             self.starts.push(0);
         }
@@ -48,6 +48,11 @@ impl SeekTable {
 
     pub(super) const fn frames(&self) -> usize {
         self.starts.len().saturating_sub(1)
+    }
+
+    /// Where the last frame ends.
+    pub(super) fn end(&self) -> u64 {
+        self.starts.last().copied().unwrap_or_default()
     }
 
     /// Where a frame lies in the file.
@@ -103,7 +108,7 @@ impl SeekTable {
             );
         }
         let fits = table.unpacked == unpacked
-            && table.starts.last() == Some(&(size - length))
+            && table.end() == size - length
             && table.encode().as_deref() == Some(&bytes);
         Ok(fits.then_some(table))
     }
