@@ -104,10 +104,17 @@ pub(crate) fn take<T>(step: Step, action: impl FnOnce() -> io::Result<T>) -> io:
 
 /// Takes a step that makes something durable.
 pub(crate) fn sync(step: Step, barrier: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    reach(step).or_else(swallowed)?;
+    finish_sync(step, barrier)
+}
+
+/// The rest of [`sync`], when another thread has passed the point before it.
+pub(crate) fn finish_sync(step: Step, barrier: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     if left_out(step) {
         return Ok(());
     }
-    take(step, barrier).or_else(swallowed)
+    barrier()?;
+    passed(step).or_else(swallowed)
 }
 
 /// Writes all of `bytes`, or a part of them when it fails.

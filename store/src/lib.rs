@@ -34,6 +34,7 @@
 //! ```
 
 mod artifacts;
+mod batch;
 mod blobs;
 mod clock;
 mod disk;
@@ -49,6 +50,7 @@ mod history;
 mod index;
 mod layout;
 mod lock;
+mod packs;
 mod runs;
 mod signed;
 mod stats;
@@ -58,11 +60,13 @@ mod tests;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use batch::Batch;
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
+pub use packs::Compression;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use stats::Stats;
