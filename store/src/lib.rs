@@ -48,6 +48,7 @@ mod layout;
 mod lock;
 mod runs;
 mod signed;
+mod snapshots;
 mod stats;
 mod store;
 #[cfg(test)]
@@ -62,6 +63,10 @@ pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
+pub use snapshots::{
+    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Mode, NAME_BYTES_MAX, Name, Node,
+    TARGET_BYTES_MAX, Target,
+};
 pub use stats::Stats;
 pub use store::Store;
 pub use verify::VerifyReport;
