@@ -4,6 +4,8 @@
 
 #[path = "store/artifacts.rs"]
 mod artifacts;
+#[path = "store/batch.rs"]
+mod batch;
 #[path = "store/blobs.rs"]
 mod blobs;
 #[path = "store/collection.rs"]
