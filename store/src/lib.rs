@@ -68,8 +68,8 @@ pub use packs::Compression;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use snapshots::{
-    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Mode, NAME_BYTES_MAX, Name, Node,
-    TARGET_BYTES_MAX, Target,
+    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Materialised, Mode, NAME_BYTES_MAX, Name, Node,
+    Snapshot, TARGET_BYTES_MAX, TREE_ENTRIES_MAX, TREE_PATH_BYTES_MAX, Target, TreeOptions, TreeWalk,
 };
 pub use stats::Stats;
 pub use store::Store;

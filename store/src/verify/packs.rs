@@ -28,7 +28,9 @@ impl Shared {
 
     fn verify_pack(&self, number: PackNumber, pack: Pack) -> Result<VerifyReport> {
         let members = self.index.read(|reader| Ok(rows::members(reader, number)?))?;
-        let Some(file) = self.open_pack(number)? else { return self.verify_lost_pack(number, pack, &members) };
+        let Some(file) = self.open_pack(number)? else {
+            return self.verify_lost_pack(number, pack, &members);
+        };
         let path = self.layout.pack(&pack.id);
         let mut report = VerifyReport::default();
         match PackReader::new(file).walk(members).map_err(Error::io(READ, &path)) {
