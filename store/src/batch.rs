@@ -12,10 +12,13 @@ use buildswarm_core::{BlobId, ReuseKey};
 use crate::artifacts::Committed;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::gc::Tally;
 use crate::index::{Fault, Transaction};
 use crate::packs::Compression;
 use crate::store::{Shared, Store};
 use filling::Filling;
+
+pub(crate) use commit::require_stored;
 
 /// Bytes of one blob that are held in memory; those of a larger one wait in a file until its address is known.
 const HELD_BYTES_MAX: u64 = 1 << 20;
@@ -107,13 +110,13 @@ impl Batch {
     /// [`Error::BlobMissing`] or [`Error::WrongSize`] if a blob of an artifact is not there as declared, or if one that
     /// was stored when it was added has been lost since; [`Error::NoSpace`]. Nothing of the batch is visible then.
     pub fn commit(self) -> Result<Vec<Committed>> {
-        self.commit_with(|_| Ok(())).map(|(committed, ())| committed)
+        self.commit_with(|_, _| Ok(())).map(|(committed, ())| committed)
     }
 
-    /// As [`commit`](Self::commit), with more changes in the same transaction.
+    /// As [`commit`](Self::commit), with more changes in the same transaction, which are told how many blobs are new.
     pub(crate) fn commit_with<T>(
         self,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        change: impl FnOnce(&Transaction<'_>, Tally) -> Result<T, Fault>,
     ) -> Result<(Vec<Committed>, T)> {
         let filled =
             self.filling.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&self.shared)?;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
@@ -19,6 +20,7 @@ use crate::index::rows::{self, Place, Stored};
 use crate::store::{Shared, Store};
 
 pub use reader::BlobReader;
+pub(crate) use reader::open;
 
 /// Blobs of up to this many bytes are kept in the index, larger ones as files.
 ///
@@ -98,14 +100,7 @@ impl Store {
     /// [`Error::BlobMissing`], [`Error::BlobTooLarge`], or [`Error::BlobDamaged`]: it is then out of service until
     /// its bytes are put again.
     pub fn read_blob(&self, id: BlobId, max_bytes: u64) -> Result<Vec<u8>> {
-        let mut reader = self.open_blob(id)?.ok_or(Error::BlobMissing { id })?;
-        let size = reader.blob().size;
-        if size > max_bytes {
-            return Err(Error::BlobTooLarge { id, size, max: max_bytes });
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        reader.read_to_end(&mut bytes).map_err(|error| self.shared.unread(id, error))?;
-        Ok(bytes)
+        read_whole(&self.shared, id, max_bytes)
     }
 
     /// The bytes of a blob from number `range.start` to before `range.end`, as many of them as it has, verified.
@@ -149,9 +144,21 @@ impl Store {
     }
 }
 
+/// See [`Store::read_blob`].
+pub(crate) fn read_whole(shared: &Arc<Shared>, id: BlobId, max_bytes: u64) -> Result<Vec<u8>> {
+    let mut reader = reader::open(shared, id)?.ok_or(Error::BlobMissing { id })?;
+    let size = reader.blob().size;
+    if size > max_bytes {
+        return Err(Error::BlobTooLarge { id, size, max: max_bytes });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    reader.read_to_end(&mut bytes).map_err(|error| shared.unread(id, error))?;
+    Ok(bytes)
+}
+
 impl Shared {
     /// Why a blob could not be read to its end.
-    fn unread(&self, id: BlobId, error: io::Error) -> Error {
+    pub(crate) fn unread(&self, id: BlobId, error: io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::InvalidData => Error::BlobDamaged { id },
             _ => Error::io(READ, &self.layout.blob(&id))(error),

@@ -1,7 +1,7 @@
 //! File operations, each with its error named. Every change to a store's files goes through here.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -287,6 +287,27 @@ pub(crate) fn move_aside(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     take(Step::Publish, || fs::rename(from, to)).map_err(Error::io("create", to))?;
     sync_dir(parent(to))
+}
+
+/// Caches of trees kept, each of some hundred bytes a file: of the trees used last.
+const CACHES_MAX: usize = 64;
+
+/// Writes a cache, in place of an earlier one. Not durably: it has a checksum, and can be lost.
+pub(crate) fn write_cache(tmp: &Path, to: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = tempfile::Builder::new().prefix("cache-").tempfile_in(tmp)?;
+        file.write_all(bytes)?;
+        file.persist(to).map(drop).map_err(|refused| refused.error)
+    };
+    take(Step::WriteCache, write).map_err(Error::io("write", to))?;
+    let mut caches = list(parent(to))?;
+    caches.sort_unstable_by_key(|cache| std::cmp::Reverse(cache.modified));
+    caches.iter().skip(CACHES_MAX).try_for_each(|cache| remove(&cache.path).map(drop))
+}
+
+/// Gives a tree outside of the store the name by which it is to be found.
+pub(crate) fn show_tree(made: &Path, to: &Path) -> Result<()> {
+    take(Step::ShowTree, || fs::rename(made, to)).map_err(Error::io("create", to))
 }
 
 /// Removes a file; `false` if there was none.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use buildswarm_core::{BlobId, BuildKey};
 
 use crate::runs::RunId;
+use crate::snapshots::DirectoryError;
 
 /// What the operations of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -162,6 +163,50 @@ pub enum Error {
         stored: u64,
         /// The length declared in bytes.
         declared: u64,
+    },
+    /// Something in a tree that is neither a file nor a directory nor a symbolic link.
+    #[error("{} is a {kind}: a snapshot holds files, directories and symbolic links (special files can be left out)", path.display())]
+    SpecialFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Something in a tree was changed while the tree was read; nothing was stored.
+    #[error("{} was changed while it was read: try again when nothing writes to it", path.display())]
+    TreeChanged {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A tree beyond the limits.
+    #[error("{} is too large for a snapshot: {limit}", path.display())]
+    TreeTooLarge {
+        /// The tree, or what in it is too large.
+        path: PathBuf,
+        /// The limit.
+        limit: String,
+    },
+    /// There is something where a tree is to be made.
+    #[error("{} is not an empty directory: a tree is made in a new or empty one", path.display())]
+    DestinationTaken {
+        /// Where it was to be made.
+        path: PathBuf,
+    },
+    /// A file of a tree could not be made; nothing of the tree is there.
+    #[error("cannot make {}", path.display())]
+    NotMade {
+        /// The file, as it would have been.
+        path: PathBuf,
+        /// The cause.
+        source: Box<Self>,
+    },
+    /// A blob that should be a directory is something else.
+    #[error("blob {id} is no directory")]
+    NotADirectory {
+        /// Its address.
+        id: BlobId,
+        /// What is wrong with it.
+        source: DirectoryError,
     },
     /// No sound artifact under this key.
     #[error("no artifact under key {key}")]

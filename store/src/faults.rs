@@ -34,6 +34,8 @@ pub(crate) enum Step {
     ReadFile,
     CopyIndex,
     Migrate,
+    WriteCache,
+    ShowTree,
     Begin,
     Commit,
     Committed,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use buildswarm_core::BlobId;
+use buildswarm_core::{BlobId, Digest};
 
 /// The paths of one store.
 #[derive(Debug, Clone)]
@@ -47,6 +47,16 @@ impl Layout {
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    /// What can be lost without a loss: it only spares work.
+    pub(crate) fn caches(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// What the latest snapshot of a tree found, by the digest of the tree's path.
+    pub(crate) fn tree_cache(&self, tree: &Digest) -> PathBuf {
+        self.caches().join(format!("tree-{tree}"))
     }
 
     /// Files that hold many blobs.

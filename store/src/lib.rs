@@ -53,6 +53,7 @@ mod lock;
 mod packs;
 mod runs;
 mod signed;
+mod snapshots;
 mod stats;
 mod store;
 #[cfg(test)]
@@ -69,6 +70,10 @@ pub use history::{Attempt, AttemptFilter};
 pub use packs::Compression;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
+pub use snapshots::{
+    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Materialised, Mode, NAME_BYTES_MAX, Name, Node,
+    Snapshot, TARGET_BYTES_MAX, TREE_ENTRIES_MAX, TREE_PATH_BYTES_MAX, Target, TreeOptions, TreeWalk,
+};
 pub use stats::Stats;
 pub use store::Store;
 pub use verify::VerifyReport;

@@ -20,6 +20,8 @@ use crate::{disk, filesystem};
 ///   [`open_blob`](Self::open_blob), [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path),
 ///   [`read_range`](Self::read_range), [`contains`](Self::contains)
 /// - Many at once: [`batch`](Self::batch)
+/// - Trees: [`put_tree`](Self::put_tree), [`materialise`](Self::materialise),
+///   [`read_directory`](Self::read_directory), [`walk_tree`](Self::walk_tree), [`tree_blobs`](Self::tree_blobs)
 /// - Artifacts: [`commit_artifact`](Self::commit_artifact), [`artifact`](Self::artifact),
 ///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`reused`](Self::reused),
 ///   [`reuse_keys_of`](Self::reuse_keys_of), [`artifacts_of`](Self::artifacts_of),
@@ -165,7 +167,7 @@ impl Shared {
 }
 
 fn create_dirs(layout: &Layout) -> Result<()> {
-    for dir in [layout.blobs(), layout.packs(), layout.tmp(), layout.quarantine()] {
+    for dir in [layout.blobs(), layout.packs(), layout.tmp(), layout.quarantine(), layout.caches()] {
         disk::create_dir(&dir)?;
     }
     // All shards at once and one sync, here rather than in the first put of each: a name that a killed process

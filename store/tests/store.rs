@@ -24,5 +24,7 @@ mod opening;
 mod records;
 #[path = "store/reuse.rs"]
 mod reuse;
+#[path = "store/snapshots.rs"]
+mod snapshots;
 #[path = "store/support.rs"]
 mod support;

@@ -10,6 +10,7 @@ use crate::artifacts::Committed;
 use crate::clock::now;
 use crate::disk::{self, Copy, Durable};
 use crate::error::{Error, Result};
+use crate::gc::Tally;
 use crate::index::rows::{self, PackNumber, Place, Stored};
 use crate::index::{Fault, Transaction};
 use crate::layout::shard_of;
@@ -21,8 +22,9 @@ impl Shared {
         &self,
         filled: Filled,
         artifacts: &[(Artifact, Vec<ReuseKey>)],
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+        change: impl FnOnce(&Transaction<'_>, Tally) -> Result<T, Fault>,
     ) -> Result<(Vec<Committed>, T)> {
+        let new = filled.new_blobs();
         let Filled { packs, inline, stored } = filled;
         // All turns at once, in one order, so that two batches never wait for each other.
         let shards: BTreeSet<u8> = packs.iter().map(|packed| shard_of(&packed.pack.id)).collect();
@@ -42,7 +44,7 @@ impl Shared {
                 .iter()
                 .map(|(artifact, reuse)| self.commit_within(transaction, artifact, reuse, &mut seen))
                 .collect::<Result<_, _>>()?;
-            Ok((committed, change(transaction)?))
+            Ok((committed, change(transaction, new)?))
         })
     }
 
@@ -118,8 +120,9 @@ fn in_pack(pack: PackNumber, member: &Member, now: u64) -> Stored {
     Stored { blob: member.blob, sound: true, place, stored_at: now }
 }
 
-/// Refuses a batch that relies on blobs which have been lost or collected since they were looked up.
-fn require_stored(transaction: &Transaction<'_>, ids: &[BlobId], now: u64) -> Result<(), Fault> {
+/// Refuses to commit if blobs it relies on have been lost or collected since they were looked up, and renews the time they
+/// were put. `ids` are sorted: rows that lie together are changed together.
+pub(crate) fn require_stored(transaction: &Transaction<'_>, ids: &[BlobId], now: u64) -> Result<(), Fault> {
     for id in ids {
         match rows::find(transaction, *id)? {
             Some(stored) if stored.sound => rows::renew(transaction, &stored, now)?,

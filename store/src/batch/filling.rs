@@ -11,6 +11,7 @@ use buildswarm_core::artifact::BlobRef;
 use super::HELD_BYTES_MAX;
 use crate::INLINE_BYTES_MAX;
 use crate::error::{Error, Result};
+use crate::gc::Tally;
 use crate::index::rows;
 use crate::packs::{Compression, PackWriter, Packed, Seen};
 use crate::store::Shared;
@@ -58,6 +59,16 @@ pub(super) struct Filled {
     pub(super) inline: Vec<(BlobRef, Vec<u8>)>,
     /// Blobs that were in the store when they were added, sorted.
     pub(super) stored: Vec<BlobId>,
+}
+
+impl Filled {
+    /// The blobs that are not in the store yet.
+    pub(super) fn new_blobs(&self) -> Tally {
+        let mut new = Tally::default();
+        let packed = self.packs.iter().flat_map(|packed| &packed.members).map(|member| member.blob);
+        packed.chain(self.inline.iter().map(|(blob, _)| *blob)).for_each(|blob| new.add(blob.size));
+        new
+    }
 }
 
 impl Filling {

@@ -41,7 +41,7 @@ enum Bytes {
 /// How often a blob that has moved since its row was read is looked for again: collection moves one rarely.
 const TRIES: usize = 3;
 
-pub(super) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader>> {
+pub(crate) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader>> {
     for _ in 0..TRIES {
         let found = shared.index.read(|reader| {
             let Some(stored) = rows::find(reader, id)?.filter(|stored| stored.sound) else { return Ok(None) };

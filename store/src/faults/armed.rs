@@ -207,6 +207,8 @@ const fn name(step: Step) -> &'static str {
         Step::ReadFile => "read-file",
         Step::CopyIndex => "copy-index",
         Step::Migrate => "migrate",
+        Step::WriteCache => "write-cache",
+        Step::ShowTree => "show-tree",
         Step::Begin => "begin",
         Step::Commit | Step::Committed => "commit",
     }

@@ -173,7 +173,7 @@ pub(crate) fn replace(transaction: &Transaction<'_>, stored: &Stored) -> rusqlit
 
 /// A put of a known blob renews the time it was last put, unless that is at most this many seconds ago: an hour
 /// less of grace saves a commit for each blob that is put again and again.
-const RENEW_SECONDS: u64 = 60 * 60;
+pub(crate) const RENEW_SECONDS: u64 = 60 * 60;
 const _: () = assert!(RENEW_SECONDS * 10 <= GRACE_SECONDS);
 
 impl Stored {
