@@ -1,6 +1,7 @@
 //! Bytes, artifacts and keys that are made from a number, so that both sides of a crash know what they must be.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use buildswarm_core::artifact::{Artifact, BlobRef};
@@ -115,6 +116,21 @@ pub(crate) fn long(seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// Makes a directory tree, one file of which is blob number `seed`.
+pub(crate) fn make_tree(path: &Path, seed: u64) {
+    fs::create_dir_all(path.join("below/deeper")).unwrap();
+    fs::write(path.join("changed"), content(seed)).unwrap();
+    for (name, odd) in [("unchanged", 0), ("below/large", 1), ("below/deeper/small", 0)] {
+        let path = path.join(name);
+        if !path.exists() {
+            fs::write(path, content(TREE_SEED + odd)).unwrap();
+        }
+    }
+}
+
+/// The contents of the other files are this blob and the next, in all trees.
+const TREE_SEED: u64 = 1 << 55;
+
 /// Where the file of a large blob lies.
 pub(crate) fn file_of(store: &Path, id: BlobId) -> PathBuf {
     let text = id.to_string();
@@ -123,7 +139,7 @@ pub(crate) fn file_of(store: &Path, id: BlobId) -> PathBuf {
 
 /// The number of files below a directory.
 pub(crate) fn files_in(dir: &Path) -> usize {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| if entry.file_type().unwrap().is_dir() { files_in(&entry.path()) } else { 1 }).sum()
 }
 

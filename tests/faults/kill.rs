@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::child::Order;
 use crate::content::files_in;
+use crate::load::Load;
 use crate::plan::{Plan, Report};
 use crate::promises::{Promises, whole};
 use crate::scratch;
@@ -27,6 +29,9 @@ const VISITS_MAX: u64 = 6;
 /// Kills after which a store is also collected, and those after which a new one takes its place: its index grows.
 const COLLECT_EVERY: u64 = 10;
 const STORE_KILLS_MAX: u64 = 300;
+
+/// How many use one store at most.
+const CHANNELS_USED: u64 = 3;
 
 /// A store whose users are killed one after the other.
 struct Victim {
@@ -87,11 +92,24 @@ impl Victim {
             broken.push("something is left in tmp/".to_owned());
         }
         if self.round.is_multiple_of(COLLECT_EVERY) {
+            self.thin_out(&store);
             broken.extend(self.promises.broken_even_after_collection(&store));
         } else {
             broken.extend(self.promises.broken(&store));
         }
         broken
+    }
+
+    /// Removes what loads that were killed early did not come to remove.
+    fn thin_out(&mut self, store: &Store) {
+        let promises = Mutex::new(std::mem::take(&mut self.promises));
+        let say = |line: &str| promises.lock().unwrap().hear(line);
+        for channel in 0..CHANNELS_USED {
+            let mut load = Load::new(store, channel, 0, &say);
+            load.inherit();
+            load.thin_out().unwrap();
+        }
+        self.promises = promises.into_inner().unwrap();
     }
 }
 
@@ -197,7 +215,7 @@ fn at_any_moment(plan: &Plan, kills: u64, report: &mut Report) -> u64 {
         if kill % STORE_KILLS_MAX == STORE_KILLS_MAX - 1 {
             victim = Victim::new();
         }
-        let order = Order { threads: 1 + kill % 3, times: u64::MAX, ..victim.order() };
+        let order = Order { threads: 1 + kill % CHANNELS_USED, times: u64::MAX, ..victim.order() };
         let and = Duration::from_micros(random.below(4000));
         let moment = Moment { after_lines: 1 + random.below(30), and };
         let when = format!("kill {kill}, {:?} after line {}", moment.and, moment.after_lines);

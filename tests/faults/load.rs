@@ -2,15 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use buildswarm_core::BlobId;
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_store::{
-    Attempt, Error, GenerationRow, JobRow, Purpose, Result, Run, RunId, SignedPackage, Store, faults,
+    Attempt, Compression, Error, GenerationRow, JobRow, Purpose, Result, Run, RunId, SignedPackage, Store,
+    TreeOptions, faults,
 };
 
-use crate::content::{artifact, blob, channel_of, content, file_of, key, number_of, parts, reuse, ruthless};
+use crate::content::{
+    artifact, blob, channel_of, content, file_of, key, make_tree, number_of, parts, reuse, ruthless,
+};
 use crate::promises::{SIGNER, manifest};
 
 /// Artifacts, and generations, that a load keeps; older ones are removed.
@@ -24,6 +29,17 @@ static ENDED: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn count_collections_from(number: u64) {
     BEGUN.store(number, Ordering::SeqCst);
     ENDED.store(number, Ordering::SeqCst);
+}
+
+/// That no collection is going on.
+struct Quiet;
+
+impl Quiet {
+    /// How many collections have been, unless there is one now.
+    fn now() -> Option<u64> {
+        let begun = BEGUN.load(Ordering::SeqCst);
+        (ENDED.load(Ordering::SeqCst) == begun).then_some(begun)
+    }
 }
 
 /// One thing that is done to a store.
@@ -41,6 +57,7 @@ pub(crate) struct Load<'a> {
     generations: VecDeque<u64>,
     damaged: Option<u64>,
     run: Option<RunId>,
+    tree: Option<BlobId>,
 }
 
 /// Everything, in an order in which each finds what it needs.
@@ -54,6 +71,11 @@ pub(crate) fn verbs<'a>() -> Vec<Verb<'a>> {
         ("commit", Load::commit),
         ("commit-second", Load::commit),
         ("commit-again", Load::commit_again),
+        ("batch", |load| load.batch(Compression::Zstd)),
+        ("batch-plain", |load| load.batch(Compression::None)),
+        ("tree", Load::tree),
+        ("tree-again", Load::tree_again),
+        ("materialise", Load::materialise),
         ("sign", Load::sign),
         ("run-begin", Load::begin_run),
         ("run-job", Load::update_job),
@@ -81,8 +103,8 @@ impl<'a> Load<'a> {
         let generations: VecDeque<u64> = all.iter().map(|found| found.number).collect();
         let generation = generation.max(generations.back().copied().unwrap_or(0));
         let artifacts = VecDeque::new();
-        let (damaged, run) = (None, None);
-        Self { store, say, next: first, channel, generation, artifacts, generations, damaged, run }
+        let (damaged, run, tree) = (None, None, None);
+        Self { tree, store, say, next: first, channel, generation, artifacts, generations, damaged, run }
     }
 
     /// Takes over what earlier loads of this store left, to remove what is too old.
@@ -104,6 +126,15 @@ impl<'a> Load<'a> {
         load
     }
 
+    /// Removes what is too old.
+    pub(crate) fn thin_out(&mut self) -> Result<()> {
+        if !self.generations.is_empty() {
+            self.current()?;
+        }
+        self.forget()?;
+        self.remove()
+    }
+
     /// Makes sure that a verb has something to do.
     pub(crate) fn prepare(&mut self, verb: &str) -> Result<()> {
         match verb {
@@ -111,6 +142,7 @@ impl<'a> Load<'a> {
             "heal" => self.damage(),
             "forget" => (0..=KEPT).try_for_each(|_| self.generation()).and_then(|()| self.current()),
             "remove" => (0..=KEPT).try_for_each(|_| self.commit()),
+            "tree-again" | "materialise" => self.tree(),
             "collect" => self.put(0).and_then(|()| self.put(1)),
             "commit-again" | "sign" | "damage" | "generation" => self.commit(),
             "current" => self.generation(),
@@ -143,11 +175,10 @@ impl<'a> Load<'a> {
     }
 
     fn put_number(&self, seed: u64) -> Result<()> {
-        let begun = BEGUN.load(Ordering::SeqCst);
-        let is_quiet = ENDED.load(Ordering::SeqCst) == begun;
+        let quiet = Quiet::now();
         let put = self.store.put_bytes(&content(seed))?;
         assert_eq!(put, blob(seed), "the address is another");
-        if is_quiet {
+        if let Some(begun) = quiet {
             self.say(&format!("did put {seed} {begun}"));
         }
         Ok(())
@@ -179,6 +210,70 @@ impl<'a> Load<'a> {
         let _ = self.store.commit_artifact(&self.put_parts(seed)?, &[reuse(seed)])?;
         self.say(&format!("did commit {seed}"));
         self.artifacts.push_back(seed);
+        Ok(())
+    }
+
+    /// Two blobs and an artifact at once, in a pack.
+    fn batch(&mut self, compression: Compression) -> Result<()> {
+        let (small, large, built) = (self.number(0), self.number(1), self.number(0));
+        let quiet = Quiet::now();
+        let batch = self.store.batch(compression)?;
+        for seed in [small, large].iter().chain(&parts(built)[..3]) {
+            assert_eq!(batch.put_bytes(&content(*seed))?, blob(*seed), "the address is another");
+        }
+        batch.commit_artifact(artifact(built), &[reuse(built)]);
+        let _ = batch.commit()?;
+        self.say(&format!("did commit {built}"));
+        if let Some(begun) = quiet {
+            self.say(&format!("did put {small} {begun}"));
+            self.say(&format!("did put {large} {begun}"));
+        }
+        self.artifacts.push_back(built);
+        Ok(())
+    }
+
+    /// Where the tree is that this load puts.
+    fn tree_path(&self) -> PathBuf {
+        self.store.path().with_file_name(format!("tree-{}", self.channel))
+    }
+
+    /// A new tree.
+    fn tree(&mut self) -> Result<()> {
+        let seed = self.number(0);
+        let path = self.tree_path();
+        if path.exists() {
+            fs::remove_dir_all(&path).unwrap();
+        }
+        make_tree(&path, seed);
+        self.put_tree(&path, seed)
+    }
+
+    /// The same tree with one file changed.
+    fn tree_again(&mut self) -> Result<()> {
+        let seed = self.number(0);
+        let path = self.tree_path();
+        make_tree(&path, seed);
+        self.put_tree(&path, seed)
+    }
+
+    fn put_tree(&mut self, path: &Path, changed: u64) -> Result<()> {
+        let quiet = Quiet::now();
+        let snapshot = self.store.put_tree(path, &TreeOptions { skip_special: false })?;
+        self.tree = Some(snapshot.root);
+        if let Some(begun) = quiet {
+            self.say(&format!("did tree {changed} {begun} {}", snapshot.root));
+        }
+        Ok(())
+    }
+
+    fn materialise(&mut self) -> Result<()> {
+        let Some(root) = self.tree else { return Ok(()) };
+        let to = self.tree_path().with_extension("made");
+        if to.exists() {
+            fs::remove_dir_all(&to).unwrap();
+        }
+        self.store.materialise(root, &to)?;
+        assert!(to.join("unchanged").is_file(), "the tree is not whole");
         Ok(())
     }
 
@@ -249,11 +344,12 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Damages the file of the last artifact and reads it.
+    /// Damages the file of the last artifact that has one and reads it.
     fn damage(&mut self) -> Result<()> {
-        let Some(seed) = self.artifacts.back().copied() else { return Ok(()) };
-        let file = blob(parts(seed)[0]);
-        let path = file_of(self.store.path(), file.id);
+        let path = |seed: u64| file_of(self.store.path(), blob(parts(seed)[0]).id);
+        let mut with_file = self.artifacts.iter().rev().filter(|seed| path(**seed).exists());
+        let Some(seed) = with_file.next().copied() else { return Ok(()) };
+        let (file, path) = (blob(parts(seed)[0]), path(seed));
         self.say(&format!("will damage {seed}"));
         self.damaged = Some(seed);
         fs::remove_file(&path).unwrap();

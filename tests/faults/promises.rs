@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
 use buildswarm_store::{AttemptFilter, Store};
+
+use rusqlite::Connection;
 
 use crate::content::{artifact, blob, content, files_in, key, parts, reuse, ruthless};
 
@@ -22,6 +25,8 @@ pub(crate) struct Promises {
     /// Blobs that nothing refers to, with the number of collections begun when they were put.
     puts: BTreeMap<u64, u64>,
     collections: u64,
+    /// Trees that nothing refers to: the number of one file's content, and as above.
+    trees: BTreeMap<BlobId, (u64, u64)>,
     artifacts: BTreeSet<u64>,
     signed: BTreeSet<u64>,
     attempts: BTreeSet<u64>,
@@ -39,10 +44,14 @@ impl Promises {
     pub(crate) fn hear(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let said = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let numbers: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+        let rest: Vec<&str> = words.collect();
+        let numbers: Vec<u64> = rest.iter().map_while(|word| word.parse().ok()).collect();
         match (said, &numbers[..]) {
             (("will", "collect"), [collection]) => self.collections = self.collections.max(*collection),
             (("did", "put"), [seed, collections]) => drop(self.puts.insert(*seed, *collections)),
+            (("did", "tree"), [seed, collections]) => {
+                self.trees.insert(rest[2].parse().unwrap(), (*seed, *collections));
+            }
             (("did", "commit"), [seed]) => drop(self.artifacts.insert(*seed)),
             (("will", "remove"), [seed]) => {
                 self.artifacts.remove(seed);
@@ -94,12 +103,27 @@ impl Promises {
         for seed in self.puts.iter().filter(|(_, at)| **at >= self.collections).map(|(seed, _)| *seed) {
             broken.extend(unreadable(store, "put", seed));
         }
+        self.examine_trees(store, &mut broken);
         self.examine_artifacts(store, &mut broken)?;
         self.examine_channels(store, &mut broken)?;
         let attempts = store.attempts(1 << 20, AttemptFilter::All)?;
         let found: BTreeSet<u64> = attempts.iter().map(|attempt| attempt.started.0).collect();
         broken.extend(self.attempts.difference(&found).map(|seed| format!("attempt {seed} is lost")));
         Ok(broken)
+    }
+
+    fn examine_trees(&self, store: &Store, broken: &mut Vec<String>) {
+        for (root, (changed, _)) in self.trees.iter().filter(|(_, (_, at))| *at >= self.collections) {
+            broken.extend(unreadable(store, "file of a tree", *changed));
+            match store.tree_blobs(*root) {
+                Ok(blobs) => {
+                    let unreadable = |id: &BlobId| store.read_blob(*id, BYTES_MAX).err();
+                    let found = blobs.iter().filter_map(unreadable);
+                    broken.extend(found.map(|error| format!("tree {root} is not whole: {}", whole(&error))));
+                }
+                Err(error) => broken.push(format!("tree {root} is lost: {}", whole(&error))),
+            }
+        }
     }
 
     fn examine_artifacts(&self, store: &Store, broken: &mut Vec<String>) -> buildswarm_store::Result<()> {
@@ -162,15 +186,23 @@ impl Promises {
     pub(crate) fn broken_even_after_collection(&mut self, store: &Store) -> Vec<String> {
         let mut broken = self.broken(store);
         self.puts.clear();
+        self.trees.clear();
         let collected = store.gc(ruthless());
         if let Err(error) = collected {
             broken.push(format!("the store could not be collected: {}", whole(&error)));
         }
         broken.extend(self.broken(store).into_iter().map(|found| format!("after a collection: {found}")));
-        let known = store.stats().unwrap().file_blobs;
-        let there = files_in(&store.path().join("blobs")) as u64;
-        if known != there {
-            broken.push(format!("{there} files lie among the blobs, of which {known} are known"));
+        let index = Connection::open(store.path().join("index.db")).unwrap();
+        for (directory, rows) in [
+            ("blobs", "blobs WHERE state = 'sound' AND inline IS NULL AND pack IS NULL"),
+            ("packs", "packs WHERE state = 'sound'"),
+        ] {
+            let query = format!("SELECT count(*) FROM {rows}");
+            let known: u32 = index.query_row(&query, [], |row| row.get(0)).unwrap();
+            let there = files_in(&store.path().join(directory));
+            if known as usize != there {
+                broken.push(format!("{there} files lie in {directory}/, of which {known} are known"));
+            }
         }
         broken
     }
