@@ -170,10 +170,7 @@ impl Shared {
 
     /// Moves a blob's file to the quarantine; the caller holds its turn.
     fn set_aside(&self, id: BlobId) -> Result<()> {
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        let to = self.layout.quarantine().join(format!("{id}.{nanos}"));
-        disk::move_aside(&self.layout.blob(&id), &to)
+        let path = self.layout.blob(&id);
+        disk::move_aside(&path, &self.layout.quarantined(&path))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use buildswarm_core::artifact::BlobRef;
@@ -220,6 +220,41 @@ pub(crate) fn move_aside(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     reach(Step::Publish).and_then(|()| fs::rename(from, to)).map_err(Error::io("create", to))?;
     sync_dir(parent(to))
+}
+
+/// A new file in `tmp`, removed when it is dropped. What is written to it is not yet durable.
+pub(crate) fn create_temp(tmp: &Path, prefix: &str) -> Result<NamedTempFile> {
+    reach(Step::CreateTemp)
+        .and_then(|()| tempfile::Builder::new().prefix(prefix).tempfile_in(tmp))
+        .map_err(Error::io("create a file in", tmp))
+}
+
+/// Makes a new file durable and gives it its name, in place of whatever has it.
+pub(crate) fn publish_over(file: NamedTempFile, to: &Path) -> Result<()> {
+    reach(Step::SyncTemp).and_then(|()| file.as_file().sync_all()).map_err(Error::io("sync", file.path()))?;
+    reach(Step::Publish).map_err(Error::io("create", to))?;
+    file.persist(to).map_err(|refused| Error::io("create", to)(refused.error))?;
+    sync_dir(parent(to))
+}
+
+/// Opens a file that grows.
+pub(crate) fn open_to_append(path: &Path) -> Result<File> {
+    File::options().write(true).open(path).map_err(Error::io("open", path))
+}
+
+/// Writes at the end of what counts in a file.
+pub(crate) fn append(file: &File, path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
+    reach(Step::Append).and_then(|()| file.write_all_at(bytes, at)).map_err(Error::io("write", path))
+}
+
+/// Makes what was appended to a file durable.
+pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
+    reach(Step::SyncAppended).and_then(|()| file.sync_data()).map_err(Error::io("sync", path))
+}
+
+/// Cuts off what does not count in a file.
+pub(crate) fn cut(file: &File, path: &Path, length: u64) -> Result<()> {
+    reach(Step::Cut).and_then(|()| file.set_len(length)).map_err(Error::io("cut", path))
 }
 
 /// Removes a file; `false` if there was none.

@@ -56,13 +56,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// Blobs without the index that says what they are.
-    #[error("{} is missing or empty, though the store holds blobs: restore the index before writing", path.display())]
+    #[error("{} is missing or empty, though the store holds blobs: `build-swarm store rebuild` makes it again from them", path.display())]
     IndexMissing {
         /// Where the index should be.
         path: PathBuf,
     },
     /// The index does not pass its own checks.
-    #[error("the index {} is damaged: {finding}", path.display())]
+    #[error("the index {} is damaged: {finding}; `build-swarm store rebuild` makes it again from blobs and journal", path.display())]
     IndexDamaged {
         /// The index file.
         path: PathBuf,

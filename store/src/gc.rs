@@ -127,6 +127,9 @@ impl Store {
         let mut stale = disk::list(&self.shared.layout.tmp())?;
         stale.retain(|file| file.modified.saturating_add(DAY_SECONDS) < clock::now());
         report.temporary = remove_all(stale, options.dry_run)?;
+        if !options.dry_run {
+            self.shared.index.compact_journal(true)?;
+        }
         report.freed_bytes = [report.blobs, report.orphans, report.quarantined, report.temporary]
             .iter()
             .map(|tally| tally.bytes)

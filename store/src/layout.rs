@@ -35,8 +35,29 @@ impl Layout {
         self.root.join(format!("index-format-{format}.db"))
     }
 
+    /// Where the index goes when another one is made in its place.
+    pub(crate) fn damaged_index(&self, seconds: u64) -> PathBuf {
+        self.root.join(format!("index-damaged-{seconds}.db"))
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// Files that hold many blobs.
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// What the index knows and files do not tell, once more.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// The segment of the journal that begins with the state as of a record.
+    pub(crate) fn segment(&self, base: u64) -> PathBuf {
+        // As many digits as the largest number has, so that names sort as numbers do.
+        self.journal().join(format!("{base:020}"))
     }
 
     /// Bytes on their way in. Another directory than the blobs', so that a half-written file can never be
@@ -47,6 +68,16 @@ impl Layout {
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    /// Where a damaged file goes: under its name and the time, which no other has.
+    pub(crate) fn quarantined(&self, path: &Path) -> PathBuf {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let nanos = since.map_or(0, |since| since.as_nanos());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let shard = path.parent().filter(|dir| dir.parent() == Some(&self.blobs()));
+        let shard = shard.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        self.quarantine().join(format!("{shard}{name}.{nanos}"))
     }
 
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {

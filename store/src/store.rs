@@ -129,7 +129,7 @@ impl Shared {
     }
 }
 
-fn create_dirs(layout: &Layout) -> Result<()> {
+pub(crate) fn create_dirs(layout: &Layout) -> Result<()> {
     for dir in [layout.blobs(), layout.tmp(), layout.quarantine()] {
         disk::create_dir(&dir)?;
     }

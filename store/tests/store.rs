@@ -18,6 +18,8 @@ mod migration;
 mod model;
 #[path = "store/opening.rs"]
 mod opening;
+#[path = "store/rebuild.rs"]
+mod rebuild;
 #[path = "store/records.rs"]
 mod records;
 #[path = "store/reuse.rs"]

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use buildswarm_core::BuildKey;
 use buildswarm_core::artifact::Artifact;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::index::Transaction;
 use crate::index::rows::{self, Stored};
 use crate::index::values::{Bytes32, Parsed, Unsigned};
 
@@ -89,6 +90,18 @@ pub(super) fn find_blobs(connection: &Connection, key: BuildKey) -> rusqlite::Re
         .prepare_cached(&FIND_BLOBS)?
         .query_row([Bytes32::from(key)], |row| blobs_from_row(row, 0))
         .optional()
+}
+
+/// Hands every artifact to `each`, in the order in which they were committed.
+pub(super) fn each<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    mut each: impl FnMut(Artifact) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut query = connection.prepare(&select("ORDER BY a.number"))?;
+    for recorded in query.query_map([], Recorded::from_row)? {
+        each(recorded?.artifact)?;
+    }
+    Ok(())
 }
 
 /// Records an artifact unless its key has one; whether it did.

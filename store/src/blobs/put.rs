@@ -8,6 +8,7 @@ use crate::disk::{self, Copy, Received};
 use crate::error::Result;
 use crate::gc::GRACE_SECONDS;
 use crate::index::rows;
+use crate::journal::Record;
 use crate::store::Shared;
 
 /// A put of a known blob renews the time it was last put, unless that is at most this many seconds ago: an hour
@@ -63,7 +64,9 @@ impl Shared {
                 }
                 return Ok(());
             }
-            Ok(rows::insert(transaction, blob, Some(bytes), now)?)
+            rows::insert(transaction, blob, Some(bytes), now)?;
+            transaction.note(&Record::Inline { bytes: bytes.to_vec() });
+            Ok(())
         })?;
         Ok(blob)
     }

@@ -21,7 +21,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this many bytes after a checkpoint that follows a burst.
 const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
-pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
+/// The connection that writes, and whether the index was of an earlier format, or none, until now: a journal beside it is
+/// then of what was given up for it.
+pub(super) fn writer(layout: &Layout, path: &Path) -> Result<(Connection, bool)> {
     check_version()?;
     let named = |error| Error::index(path, error);
     let flags =
@@ -52,7 +54,7 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
         }
         Some(format) => migrate::to_current(layout, path, &mut connection, format)?,
     }
-    Ok(connection)
+    Ok((connection, format != Some(schema::FORMAT)))
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection> {
@@ -88,15 +90,36 @@ fn check_version() -> Result<()> {
     Ok(())
 }
 
+/// An empty index in a file of its own, as fast to fill as can be: it is thrown away unless all goes well.
+pub(crate) fn create_apart(path: &Path) -> Result<Connection> {
+    check_version()?;
+    let named = |error| Error::index(path, error);
+    let mut connection = Connection::open(path).map_err(named)?;
+    configure(&connection).map_err(named)?;
+    schema::create(&mut connection).map_err(named)?;
+    connection.pragma_update(None, "synchronous", "off").map_err(named)?;
+    connection.pragma_update_and_check(None, "journal_mode", "memory", |_| Ok(())).map_err(named)?;
+    Ok(connection)
+}
+
 /// An index is made anew only for a store without blobs: a new one beside old blobs would call all of them
 /// garbage.
 fn refuse_lost_index(layout: &Layout, path: &Path) -> Result<()> {
-    for shard in 0..=u8::MAX {
-        if !crate::disk::list(&layout.shard(shard))?.is_empty() {
-            return Err(Error::IndexMissing { path: path.to_owned() });
-        }
+    if is_needed(layout)? {
+        return Err(Error::IndexMissing { path: path.to_owned() });
     }
     Ok(())
+}
+
+/// Whether there is something that an index tells about.
+pub(crate) fn is_needed(layout: &Layout) -> Result<bool> {
+    let shards = (0..=u8::MAX).map(|shard| layout.shard(shard));
+    for dir in shards.chain([layout.packs(), layout.journal()]) {
+        if !crate::disk::list(&dir)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Refuses an index of another format than this version's: a reader cannot convert it.

@@ -2,10 +2,10 @@
 
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::Fault;
 use super::values::{Bytes32, Unsigned};
+use super::{Fault, Transaction};
 use crate::error::{Error, Result};
 
 /// A blob as the index knows it.
@@ -84,6 +84,14 @@ pub(crate) fn insert(
         transaction.prepare_cached("DELETE FROM inline_bytes WHERE id = ?1")?.execute([row])?;
     }
     Ok(())
+}
+
+/// Records a blob as one that was there once and is not, so that what refers to it can be recorded.
+pub(crate) fn insert_bad(transaction: &Transaction<'_>, blob: BlobRef) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO blobs (id, size, state, stored_at) VALUES (?1, ?2, 'bad', 0)")?
+        .execute(params![Bytes32::from(blob.id), Unsigned(blob.size)])
+        .map(drop)
 }
 
 /// Keeps a known blob from being collected as one that nobody asked for lately.
