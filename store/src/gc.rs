@@ -14,6 +14,7 @@ use buildswarm_core::time::UnixSeconds;
 use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::lock::Removals;
 use crate::store::Store;
 
 /// A sensible [`GcOptions::grace_seconds`], in seconds: longer than any build takes from its first upload to its
@@ -110,6 +111,7 @@ impl Store {
         if !options.dry_run {
             self.shared.require_writable()?;
         }
+        let _removals = if options.dry_run { None } else { Some(Removals::begin(&self.shared.layout)?) };
         if let Some(finding) = self.shared.index.damage()?.into_iter().next() {
             return Err(Error::GcRefused { reason: format!("the index is damaged: {finding}") });
         }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::faults::{Step, reach};
 use crate::journal::{self, Journal, Record};
 use crate::layout::Layout;
-pub(crate) use open::{create_apart, is_needed};
+pub(crate) use open::{create_apart, fold_log, is_needed, open_apart, snapshot};
 use values::Unsigned;
 
 /// Idle read connections kept: as many as threads usually ask at once. More are opened when needed and closed

@@ -49,6 +49,21 @@ impl Layout {
         self.root.join("packs")
     }
 
+    /// The pack whose bytes have this address.
+    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
+        self.packs().join(id.to_string())
+    }
+
+    /// Says that this directory is a backup, and of which store.
+    pub(crate) fn backup_mark(&self) -> PathBuf {
+        self.root.join("backup")
+    }
+
+    /// Locked by those who remove files, and by a backup, which keeps them from it.
+    pub(crate) fn removals(&self) -> PathBuf {
+        self.root.join("removals")
+    }
+
     /// What the index knows and files do not tell, once more.
     pub(crate) fn journal(&self) -> PathBuf {
         self.root.join("journal")

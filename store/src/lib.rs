@@ -34,6 +34,7 @@
 //! ```
 
 mod artifacts;
+mod backup;
 mod blobs;
 mod clock;
 mod disk;
@@ -57,6 +58,7 @@ mod tests;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use backup::{BackupReport, Progress, Restored};
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};

@@ -4,6 +4,8 @@
 
 #[path = "store/artifacts.rs"]
 mod artifacts;
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/blobs.rs"]
 mod blobs;
 #[path = "store/collection.rs"]

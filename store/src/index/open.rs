@@ -102,6 +102,43 @@ pub(crate) fn create_apart(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Opens an index that nobody else uses, in a file that stays one file.
+pub(crate) fn open_apart(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+        .and_then(|connection| configure(&connection).map(|()| connection))
+        .map_err(|error| Error::index(path, error))
+}
+
+/// Writes an index as it is at this moment to a new file, while others use it. What they write meanwhile waits for
+/// nothing; their log grows until this is done. The file is one that can be read without a log beside it.
+pub(crate) fn snapshot(from: &Path, to: &Path) -> Result<()> {
+    let reader = reader(from)?;
+    let to_text = to.to_str().ok_or_else(|| {
+        let source = std::io::Error::other("the database takes names that are text only");
+        Error::Io { action: "create", path: to.to_owned(), source }
+    })?;
+    crate::faults::reach(crate::faults::Step::WriteTemp).map_err(Error::io("write", to))?;
+    reader.execute("VACUUM INTO ?1", [to_text]).map(drop).map_err(|error| Error::index(to, error))
+}
+
+/// Writes the log of an index that nobody uses into it, so that it is one file.
+pub(crate) fn fold_log(path: &Path) -> Result<()> {
+    if !crate::disk::exists(path)? {
+        return Ok(());
+    }
+    let named = |error| Error::index(path, error);
+    let connection = open_apart(path)?;
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))
+        .map_err(named)?;
+    if mode != "delete" {
+        let finding = format!("its journal mode stays {mode}");
+        return Err(Error::IndexDamaged { path: path.to_owned(), finding });
+    }
+    connection.close().map_err(|(_, error)| named(error))
+}
+
 /// An index is made anew only for a store without blobs: a new one beside old blobs would call all of them
 /// garbage.
 fn refuse_lost_index(layout: &Layout, path: &Path) -> Result<()> {
