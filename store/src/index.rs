@@ -1,24 +1,24 @@
 //! The index: one writer connection, a few readers, all access in short transactions.
 
+mod group;
 mod migrate;
 mod open;
 pub(crate) mod rows;
 mod schema;
 pub(crate) mod values;
 
-use std::cell::RefCell;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::faults::{Step, reach};
-use crate::journal::{self, Journal, Record};
+use crate::journal::{self, Journal};
 use crate::layout::Layout;
+use group::Writer;
+
+pub(crate) use group::Transaction;
 pub(crate) use open::{create_apart, fold_log, is_needed, open_apart, snapshot};
-use values::Unsigned;
 
 /// Idle read connections kept: as many as threads usually ask at once. More are opened when needed and closed
 /// after use.
@@ -29,42 +29,7 @@ const IDLE_READERS_MAX: usize = 4;
 pub(crate) struct Index {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
-    layout: Layout,
-    writer: Option<Mutex<Writer>>,
-}
-
-/// The connection that writes, and what is told of each transaction before it is committed.
-#[derive(Debug)]
-struct Writer {
-    connection: Connection,
-    journal: Journal,
-}
-
-/// What an operation changes: all of it or nothing. Reads see what has been changed so far.
-#[derive(Debug)]
-pub(crate) struct Transaction<'a> {
-    connection: &'a Connection,
-    notes: RefCell<Vec<Vec<u8>>>,
-}
-
-impl<'a> Transaction<'a> {
-    /// One that the caller has begun on `connection` and will commit.
-    pub(crate) const fn on(connection: &'a Connection) -> Self {
-        Self { connection, notes: RefCell::new(Vec::new()) }
-    }
-
-    /// Has the journal say, should this be committed, what no file tells.
-    pub(crate) fn note(&self, record: &Record) {
-        self.notes.borrow_mut().push(record.encode());
-    }
-}
-
-impl Deref for Transaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
+    writer: Option<Writer>,
 }
 
 /// Why a transaction was given up: the database failed, or the operation was refused.
@@ -86,6 +51,15 @@ impl From<Error> for Fault {
     }
 }
 
+impl Fault {
+    fn named(self, path: &Path) -> Error {
+        match self {
+            Self::Sql(error) => Error::index(path, error),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
 impl Index {
     /// Opens for writing, creating or checking what is there; the caller holds the store's lock.
     pub(crate) fn open(layout: &Layout, check: bool) -> Result<Self> {
@@ -98,8 +72,7 @@ impl Index {
         }
         let journal =
             if is_new { Journal::begin(layout, &writer)? } else { Journal::open(layout, &mut writer)? };
-        let writer = Some(Mutex::new(Writer { connection: writer, journal }));
-        Ok(Self { path, readers: Mutex::default(), layout: layout.clone(), writer })
+        Ok(Self { readers: Mutex::default(), writer: Some(Writer::new(layout, writer, journal)), path })
     }
 
     /// Opens beside a writer, or without one.
@@ -107,7 +80,7 @@ impl Index {
         let path = layout.index();
         let reader = open::reader(&path)?;
         open::require_current(layout, &path, &reader)?;
-        Ok(Self { path, readers: Mutex::new(vec![reader]), layout: layout.clone(), writer: None })
+        Ok(Self { path, readers: Mutex::new(vec![reader]), writer: None })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -134,7 +107,7 @@ impl Index {
             readers.push(reader);
         }
         drop(readers);
-        answer.map_err(|fault| self.named(fault))
+        answer.map_err(|fault| fault.named(&self.path))
     }
 
     /// Runs `change` in one transaction, durable when this returns `Ok`, without effect otherwise.
@@ -143,53 +116,7 @@ impl Index {
             let path = self.path.parent().unwrap_or(&self.path).to_owned();
             return Err(Error::ReadOnly { path });
         };
-        // A panic in `change` rolled its transaction back, so the connection behind a poisoned lock is fine.
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.transact(&mut writer, change).map_err(|fault| self.named(fault))
-    }
-
-    fn transact<T>(
-        &self,
-        writer: &mut Writer,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let Writer { connection, journal } = writer;
-        if journal.is_doubtful() {
-            journal.renew(&self.layout, connection)?;
-        }
-        let open = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let transaction = Transaction::on(&open);
-        let outcome = change(&transaction)?;
-        let notes = transaction.notes.into_inner();
-        if notes.is_empty() {
-            self.commit(open)?;
-        } else {
-            journal.append(&notes)?;
-            if let Err(fault) = self.commit_noted(open, journal.last()) {
-                journal.take_back();
-                return Err(fault);
-            }
-        }
-        reach(Step::Committed).map_err(Error::io("commit to", &self.path))?;
-        Ok(outcome)
-    }
-
-    /// What was noted is durable by now.
-    fn commit_noted(&self, open: rusqlite::Transaction<'_>, noted: u64) -> Result<(), Fault> {
-        open.prepare_cached("UPDATE store SET noted = ?1")?.execute([Unsigned(noted)])?;
-        self.commit(open)
-    }
-
-    fn commit(&self, open: rusqlite::Transaction<'_>) -> Result<(), Fault> {
-        reach(Step::Commit).map_err(Error::io("commit to", &self.path))?;
-        Ok(open.commit()?)
-    }
-
-    fn named(&self, fault: Fault) -> Error {
-        match fault {
-            Fault::Sql(error) => Error::index(&self.path, error),
-            Fault::Refused(error) => error,
-        }
+        writer.write(change)
     }
 
     /// Writes the journal anew if it has grown far beyond what the index holds, while others write.
@@ -198,30 +125,23 @@ impl Index {
     pub(crate) fn compact_journal(&self, thoroughly: bool) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let fresh = if thoroughly { Some(self.read(|reader| Ok(journal::estimate(reader)?))?) } else { None };
-        let place = {
-            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-            if !writer.journal.is_due(fresh) {
-                return Ok(());
-            }
-            writer.journal.place()
-        };
+        let due = writer
+            .journal(|journal, _, layout| journal.is_due(fresh).then(|| (journal.place(), layout.clone())));
+        let Some((place, layout)) = due else { return Ok(()) };
         // The state is read beside the writers, who wait only while what they noted since is copied.
-        let written = self.read(|reader| Ok(journal::write(&self.layout, reader)?))?;
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.journal.replace(&self.layout, written, place)
+        let written = self.read(|reader| Ok(journal::write(&layout, reader)?))?;
+        writer.journal(|journal, _, layout| journal.replace(layout, written, place))
     }
 
     #[cfg(test)]
     pub(crate) fn journal<T>(&self, ask: impl FnOnce(&mut Journal) -> T) -> T {
-        ask(&mut self.writer.as_ref().unwrap().lock().unwrap().journal)
+        self.writer.as_ref().unwrap().journal(|journal, _, _| ask(journal))
     }
 
     /// Writes the journal anew, whatever it holds.
     pub(crate) fn renew_journal(&self) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let Writer { connection, journal } = &mut *writer;
-        journal.renew(&self.layout, connection)
+        writer.journal(|journal, connection, layout| journal.renew(layout, connection))
     }
 
     /// What the database's own checks find.
@@ -235,9 +155,9 @@ impl Drop for Index {
         if let Some(writer) = &self.writer {
             // Otherwise the next to open this, or a collection, will see to it.
             let _ = self.compact_journal(false);
-            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             // Only spares the next opener some work: the log is complete without it.
-            let _ = writer.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            let _ = writer
+                .connection(|writer| writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
         }
     }
 }

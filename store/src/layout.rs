@@ -85,14 +85,11 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    /// Where a damaged file goes: under its name and the time, which no other has.
-    pub(crate) fn quarantined(&self, path: &Path) -> PathBuf {
+    /// Where the damaged file of a blob or pack goes: a name that no other has.
+    pub(crate) fn quarantined(&self, id: &BlobId) -> PathBuf {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let nanos = since.map_or(0, |since| since.as_nanos());
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let shard = path.parent().filter(|dir| dir.parent() == Some(&self.blobs()));
-        let shard = shard.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        self.quarantine().join(format!("{shard}{name}.{nanos}"))
+        self.quarantine().join(format!("{id}.{nanos}"))
     }
 
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {

@@ -35,6 +35,7 @@
 
 mod artifacts;
 mod backup;
+mod batch;
 mod blobs;
 mod clock;
 mod disk;
@@ -48,6 +49,7 @@ mod index;
 mod journal;
 mod layout;
 mod lock;
+mod packs;
 mod rebuild;
 mod runs;
 mod signed;
@@ -59,11 +61,13 @@ mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
 pub use backup::{BackupReport, Progress, Restored};
+pub use batch::Batch;
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
+pub use packs::Compression;
 pub use rebuild::RebuildReport;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;

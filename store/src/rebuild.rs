@@ -13,12 +13,13 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::filesystem;
 use crate::gc::Tally;
-use crate::index::rows;
+use crate::index::rows::{self, Place, Stored};
 use crate::index::values::{Bytes32, Unsigned};
 use crate::index::{self, Index, Transaction};
 use crate::journal::{Missing, Replay, apply};
 use crate::layout::Layout;
 use crate::lock::ExclusiveLock;
+use crate::packs::{self, Contents};
 use crate::store::{Store, create_dirs};
 use scan::Seen;
 
@@ -32,7 +33,8 @@ pub struct RebuildReport {
     pub records: u64,
     /// Artifacts of the new index.
     pub artifacts: u64,
-    /// Files whose bytes are not those of their name; they are in the quarantine now.
+    /// Files whose bytes are not those of their name. They are in the quarantine now, except for packs that still have
+    /// sound blobs.
     pub damaged: Vec<PathBuf>,
     /// Files that could not be read, with the reason. They stay where they are, and count as missing.
     pub unreadable: Vec<(PathBuf, String)>,
@@ -111,8 +113,7 @@ fn make(layout: &Layout, new: &Path) -> Result<RebuildReport> {
     let transaction = Transaction::on(&connection);
     let mut report = RebuildReport::default();
     let replay = Replay::of(layout, |record| apply(layout, &transaction, record, Missing::Counts).map(drop))?;
-    let blobs = scan::all(layout, |seen| take(layout, &transaction, &mut report, seen));
-    blobs?;
+    scan::all(layout, |seen| take(layout, &transaction, &mut report, seen))?;
     report.records = replay.records;
     report.journal = replay.damage.iter().map(ToString::to_string).collect();
     identify(&connection, &replay).map_err(named)?;
@@ -134,12 +135,18 @@ fn take(
     report: &mut RebuildReport,
     seen: Seen,
 ) -> Result<()> {
+    let named = |error| Error::index(&layout.index(), error);
     match seen {
-        Seen::Blob(blob) => {
-            rows::insert(transaction, blob, None, now()).map_err(|error| Error::index(&layout.index(), error))
+        Seen::Blob(blob) => rows::insert(transaction, blob, None, now()).map_err(named),
+        Seen::Pack(contents) => {
+            // The next collection moves what is sound in it to another.
+            if !contents.intact {
+                report.damaged.push(layout.pack(&contents.pack.id));
+            }
+            take_pack(transaction, &contents).map_err(named)
         }
-        Seen::Damaged(path) => {
-            disk::move_aside(&path, &layout.quarantined(&path))?;
+        Seen::Damaged(path, id) => {
+            disk::move_aside(&path, &layout.quarantined(&id))?;
             report.damaged.push(path);
             Ok(())
         }
@@ -148,6 +155,24 @@ fn take(
             Ok(())
         }
     }
+}
+
+fn take_pack(transaction: &Transaction<'_>, contents: &Contents) -> rusqlite::Result<()> {
+    let pack = packs::rows::insert(transaction, contents.pack)?;
+    if !contents.intact {
+        packs::rows::mark_bad(transaction, pack)?;
+    }
+    for member in &contents.members {
+        let Place::Packed { position, .. } = member.place else { continue };
+        let stored = Stored { place: Place::Packed { pack, position }, stored_at: now(), ..*member };
+        // It may be somewhere else, too: one place is enough.
+        if !rows::insert_new(transaction, &stored)?
+            && !rows::find(transaction, member.blob.id)?.is_some_and(|known| known.sound)
+        {
+            rows::replace(transaction, &stored)?;
+        }
+    }
+    Ok(())
 }
 
 /// Lets the new index be that of the store it belongs to.

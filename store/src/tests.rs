@@ -325,7 +325,7 @@ fn what_was_healed_meanwhile_is_not_taken_out_of_service() {
     let store = Store::open(dir.path()).unwrap();
     for bytes in [large(1), b"small".to_vec()] {
         let blob = store.put_bytes(&bytes).unwrap();
-        assert!(!store.shared.condemn(blob).unwrap());
+        assert!(!store.shared.condemn(blob.id).unwrap());
         assert_eq!(store.read_blob(blob.id, 1 << 20).unwrap(), bytes);
     }
 }

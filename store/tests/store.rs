@@ -6,6 +6,8 @@
 mod artifacts;
 #[path = "store/backup.rs"]
 mod backup;
+#[path = "store/batch.rs"]
+mod batch;
 #[path = "store/blobs.rs"]
 mod blobs;
 #[path = "store/collection.rs"]

@@ -11,7 +11,7 @@ use crate::blobs::INLINE_BYTES_MAX;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::index::Transaction;
-use crate::index::rows::{self, Stored};
+use crate::index::rows::{self, Place, Stored};
 use crate::index::values::Bytes32;
 use crate::journal::Record;
 use crate::layout::{blob_named, shard_of};
@@ -41,7 +41,7 @@ impl Shared {
                 return Ok(removed);
             }
             let mut shards = BTreeSet::new();
-            for stored in round.iter().filter(|stored| stored.inline.is_none()) {
+            for stored in round.iter().filter(|stored| stored.place == Place::File) {
                 if self.unlink_condemned(stored.blob.id)? {
                     shards.insert(shard_of(&stored.blob.id));
                 }
@@ -85,7 +85,7 @@ impl Shared {
     fn unlink_condemned(&self, id: BlobId) -> Result<bool> {
         let _turn = self.turn(&id);
         let row = self.index.read(|reader| Ok(rows::find(reader, id)?))?;
-        if row.is_none_or(|stored| stored.sound) {
+        if row.is_none_or(|stored| stored.sound || stored.place != Place::File) {
             return Ok(false);
         }
         disk::remove(&self.layout.blob(&id))
@@ -135,8 +135,8 @@ impl Shared {
 fn forget(transaction: &Transaction<'_>, stored: &Stored) -> rusqlite::Result<bool> {
     let removed = transaction
         .prepare_cached("DELETE FROM blobs WHERE id = ?1 AND state = 'condemned' AND inline IS ?2")?
-        .execute(params![Bytes32::from(stored.blob.id), stored.inline])?;
-    if let Some(row) = stored.inline
+        .execute(params![Bytes32::from(stored.blob.id), stored.inline()])?;
+    if let Some(row) = stored.inline()
         && removed == 1
     {
         transaction.prepare_cached("DELETE FROM inline_bytes WHERE id = ?1")?.execute([row])?;

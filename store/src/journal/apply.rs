@@ -131,7 +131,7 @@ fn is_there(layout: &Layout, transaction: &Transaction<'_>, blob: BlobRef, missi
 /// Removes blobs that were collected. One that something refers to was put again since.
 fn forget(transaction: &Transaction<'_>, blobs: &[BlobId]) -> rusqlite::Result<()> {
     for id in blobs {
-        let inline = rows::find(transaction, *id)?.and_then(|stored| stored.inline);
+        let inline = rows::find(transaction, *id)?.and_then(|stored| stored.inline());
         match transaction.execute("DELETE FROM blobs WHERE id = ?1", [Bytes32::from(*id)]) {
             Ok(_) => {}
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => continue,

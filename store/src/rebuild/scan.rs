@@ -5,11 +5,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
 
 use crate::disk::{self, Copy};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, blob_named};
+use crate::packs::{Contents, contents};
 
 /// Findings on their way from the threads that read to the one that writes them down, at most.
 const IN_FLIGHT: usize = 1024;
@@ -19,26 +21,42 @@ const IN_FLIGHT: usize = 1024;
 pub(super) enum Seen {
     /// Its bytes.
     Blob(BlobRef),
+    /// The blobs of a pack.
+    Pack(Contents),
     /// Other bytes.
-    Damaged(PathBuf),
+    Damaged(PathBuf, BlobId),
     /// Nobody knows.
     Unreadable(PathBuf, Error),
 }
 
+/// What a thread takes at a time.
+enum Work {
+    Pack(BlobRef),
+    Shard(u8),
+}
+
 /// Hands everything there is to `take`.
 pub(super) fn all(layout: &Layout, mut take: impl FnMut(Seen) -> Result<()>) -> Result<()> {
-    let shards = Mutex::new(0..=u8::MAX);
+    let packs: Vec<Work> = disk::list(&layout.packs())?
+        .into_iter()
+        .filter_map(|file| Some(Work::Pack(BlobRef { id: file.name.parse().ok()?, size: file.size })))
+        .collect();
+    // Packs first: one takes longer than the files of a shard.
+    let work = Mutex::new(packs.into_iter().chain((0..=u8::MAX).map(Work::Shard)));
     let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     thread::scope(|scope| {
         let (sender, found) = sync_channel(IN_FLIGHT);
         for _ in 0..threads {
-            let (sender, shards) = (sender.clone(), &shards);
+            let (sender, work) = (sender.clone(), &work);
             scope.spawn(move || {
-                loop {
-                    let shard = shards.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(shard) = shard else { return };
-                    // Nobody listens any more once something failed.
-                    if read_shard(layout, shard, &sender).is_none() {
+                let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some(work) = next() {
+                    let listening = match work {
+                        Work::Shard(shard) => read_shard(layout, shard, &sender),
+                        Work::Pack(pack) => sender.send(Ok(read_pack(layout, pack))).ok(),
+                    };
+                    // Nobody is once something failed.
+                    if listening.is_none() {
                         return;
                     }
                 }
@@ -47,6 +65,15 @@ pub(super) fn all(layout: &Layout, mut take: impl FnMut(Seen) -> Result<()>) -> 
         drop(sender);
         found.into_iter().try_for_each(|seen| take(seen?))
     })
+}
+
+fn read_pack(layout: &Layout, file: BlobRef) -> Seen {
+    let path = layout.pack(&file.id);
+    match contents(&path, file) {
+        Ok(Some(contents)) if !contents.members.is_empty() => Seen::Pack(contents),
+        Ok(_) => Seen::Damaged(path, file.id),
+        Err(error) => Seen::Unreadable(path, error),
+    }
 }
 
 fn read_shard(layout: &Layout, shard: u8, sender: &SyncSender<Result<Seen>>) -> Option<()> {
@@ -59,7 +86,7 @@ fn read_shard(layout: &Layout, shard: u8, sender: &SyncSender<Result<Seen>>) -> 
         let blob = BlobRef { id, size: file.size };
         let seen = match disk::inspect(&file.path, blob) {
             Ok(Copy::Sound) => Seen::Blob(blob),
-            Ok(Copy::Damaged) => Seen::Damaged(file.path),
+            Ok(Copy::Damaged) => Seen::Damaged(file.path, id),
             Ok(Copy::Missing) => continue,
             Err(error) => Seen::Unreadable(file.path, error),
         };
