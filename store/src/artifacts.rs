@@ -15,9 +15,12 @@ use crate::error::Result;
 use crate::index::Fault;
 use crate::index::rows::Stored;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::journal::Record;
 use crate::packs::Seen;
 use crate::store::{Shared, Store};
 use row::Recorded;
+
+pub(crate) use commit::{each, reinstate, remove};
 
 /// What became of an artifact handed to [`Store::commit_artifact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +120,11 @@ impl Store {
     /// Those of the index.
     pub fn remove_artifact(&self, key: BuildKey) -> Result<bool> {
         self.shared.index.write(|transaction| {
-            let removed =
-                transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(key)])?;
-            Ok(removed > 0)
+            let removed = commit::remove(transaction, key)?;
+            if removed {
+                transaction.note(&Record::ArtifactRemoved { key });
+            }
+            Ok(removed)
         })
     }
 

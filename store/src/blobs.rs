@@ -221,10 +221,6 @@ impl Shared {
 
     /// Moves a file to the quarantine; the caller holds the turn of what it is named by.
     pub(crate) fn set_aside(&self, path: &Path, id: BlobId) -> Result<()> {
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_nanos());
-        let to = self.layout.quarantine().join(format!("{id}.{nanos}"));
-        disk::move_aside(path, &to)
+        disk::move_aside(path, &self.layout.quarantined(&id))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -308,6 +308,140 @@ pub(crate) fn write_cache(tmp: &Path, to: &Path, bytes: &[u8]) -> Result<()> {
 /// Gives a tree outside of the store the name by which it is to be found.
 pub(crate) fn show_tree(made: &Path, to: &Path) -> Result<()> {
     take(Step::ShowTree, || fs::rename(made, to)).map_err(Error::io("create", to))
+}
+
+/// The bytes of a small file; `None` if there is none.
+pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>> {
+    /// Longer than anything that is read by this, in bytes.
+    const SMALL_BYTES_MAX: u64 = 4096;
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(SMALL_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(READ, path)(error)),
+    }
+}
+
+/// Writes a small file, durably and all at once.
+pub(crate) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = create_temp(parent(path), ".new-")?;
+    faults::write(Step::WriteTemp, file.as_file_mut(), bytes).map_err(Error::io("write", file.path()))?;
+    publish_over(file, path)
+}
+
+/// Whether there is nothing in a directory.
+pub(crate) fn is_empty_dir(path: &Path) -> Result<bool> {
+    Ok(fs::read_dir(path).map_err(Error::io(READ, path))?.next().is_none())
+}
+
+/// The length of a file in bytes.
+pub(crate) fn size(path: &Path) -> Result<u64> {
+    fs::metadata(path).map(|found| found.len()).map_err(Error::io(READ, path))
+}
+
+/// What came of a second name for a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Linked {
+    Yes,
+    NoSource,
+    /// Not on these file systems, or not for us: it has to be copied.
+    Impossible,
+}
+
+/// Gives a file a second name, which the caller makes durable.
+pub(crate) fn link(from: &Path, to: &Path) -> Result<Linked> {
+    match take(Step::Link, || fs::hard_link(from, to)) {
+        Ok(()) => Ok(Linked::Yes),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(Linked::NoSource),
+            io::ErrorKind::CrossesDevices
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::Unsupported => Ok(Linked::Impossible),
+            _ => Err(Error::io("create", to)(error)),
+        },
+    }
+}
+
+/// A copy of a file without its name, with the address we computed for its bytes. Not yet durable.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) blob: BlobRef,
+    file: NamedTempFile,
+}
+
+/// Copies a file to a new one in `tmp`; `None` if there is none.
+pub(crate) fn copy(from: &Path, tmp: &Path) -> Result<Option<Copied>> {
+    let mut source = match File::open(from) {
+        Ok(source) => source,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io(READ, from)(error)),
+    };
+    let mut file = create_temp(tmp, "copy-")?;
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let count = read_some(&mut source, &mut buffer).map_err(Error::io(READ, from))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+        faults::write(Step::WriteTemp, file.as_file_mut(), &buffer[..count])
+            .map_err(Error::io("write", file.path()))?;
+    }
+    file.as_file()
+        .set_permissions(Permissions::from_mode(BLOB_MODE))
+        .map_err(Error::io("write", file.path()))?;
+    Ok(Some(Copied { blob: BlobRef { id: id_of(&hasher), size }, file }))
+}
+
+impl Copied {
+    /// Gives it its name, once its bytes are durable.
+    pub(crate) fn publish(self, to: &Path) -> Result<()> {
+        take(Step::Publish, || self.file.persist_noclobber(to).map(drop).map_err(|refused| refused.error))
+            .map_err(Error::io("create", to))
+    }
+}
+
+/// Makes everything durable that was written to the file system of a directory.
+pub(crate) fn sync_filesystem(dir: &Path) -> Result<()> {
+    faults::sync(Step::SyncTemp, || Ok(rustix::fs::syncfs(File::open(dir)?)?)).map_err(Error::io("sync", dir))
+}
+
+/// A new file in `tmp`, removed when it is dropped. What is written to it is not yet durable.
+pub(crate) fn create_temp(tmp: &Path, prefix: &str) -> Result<NamedTempFile> {
+    take(Step::CreateTemp, || tempfile::Builder::new().prefix(prefix).tempfile_in(tmp))
+        .map_err(Error::io("create a file in", tmp))
+}
+
+/// Makes a new file durable and gives it its name, in place of whatever has it.
+pub(crate) fn publish_over(file: NamedTempFile, to: &Path) -> Result<()> {
+    faults::sync(Step::SyncTemp, || file.as_file().sync_all()).map_err(Error::io("sync", file.path()))?;
+    take(Step::Publish, || file.persist(to).map_err(|refused| refused.error))
+        .map_err(Error::io("create", to))?;
+    sync_dir(parent(to))
+}
+
+/// Opens a file that grows.
+pub(crate) fn open_to_append(path: &Path) -> Result<File> {
+    File::options().write(true).open(path).map_err(Error::io("open", path))
+}
+
+/// Writes at the end of what counts in a file.
+pub(crate) fn append(file: &File, path: &Path, at: u64, bytes: &[u8]) -> Result<()> {
+    take(Step::Append, || file.write_all_at(bytes, at)).map_err(Error::io("write", path))
+}
+
+/// Makes what was appended to a file durable.
+pub(crate) fn sync_data(file: &File, path: &Path) -> Result<()> {
+    faults::sync(Step::SyncAppended, || file.sync_data()).map_err(Error::io("sync", path))
+}
+
+/// Cuts off what does not count in a file.
+pub(crate) fn cut(file: &File, path: &Path, length: u64) -> Result<()> {
+    take(Step::Cut, || file.set_len(length)).map_err(Error::io("cut", path))
 }
 
 /// Removes a file; `false` if there was none.

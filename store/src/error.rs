@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Another process (or another [`Store`](crate::Store) of this one) has it open for writing.
-    #[error("the store {} is in use by {}", path.display(), holder_text(holder.as_deref()))]
+    #[error("the store {} is in use by {}; it can be read meanwhile, but not written to", path.display(), holder_text(holder.as_deref()))]
     InUse {
         /// The store's directory.
         path: PathBuf,
@@ -50,20 +50,32 @@ pub enum Error {
         /// The directory that was looked into.
         path: PathBuf,
     },
+    /// What is to become a store, or is to be made one, has something in it.
+    #[error("{} is not empty: a store is restored to a directory of its own", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory for a backup has something else in it.
+    #[error("{} is neither empty nor an earlier backup of this store", path.display())]
+    NotABackup {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The index file is a database of something else.
-    #[error("{} is not the index of a store", path.display())]
+    #[error("{} is not the index of a store; if it was one, `build-swarm store rebuild` makes it again", path.display())]
     NotAStore {
         /// The index file.
         path: PathBuf,
     },
     /// Blobs without the index that says what they are.
-    #[error("{} is missing or empty, though the store holds blobs: restore the index before writing", path.display())]
+    #[error("{} is missing or empty, though the store holds blobs: `build-swarm store rebuild` makes it again from them", path.display())]
     IndexMissing {
         /// Where the index should be.
         path: PathBuf,
     },
     /// The index does not pass its own checks.
-    #[error("the index {} is damaged: {finding}", path.display())]
+    #[error("the index {} is damaged: {finding}; `build-swarm store rebuild` makes it again from blobs and journal", path.display())]
     IndexDamaged {
         /// The index file.
         path: PathBuf,

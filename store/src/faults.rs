@@ -33,6 +33,10 @@ pub(crate) enum Step {
     OpenFile,
     ReadFile,
     CopyIndex,
+    Link,
+    Append,
+    SyncAppended,
+    Cut,
     Migrate,
     WriteCache,
     ShowTree,
@@ -51,6 +55,8 @@ pub enum Weakness {
     NoDirectorySync,
     /// The index is committed with `synchronous=NORMAL`.
     NormalSync,
+    /// The journal is not synced before the transaction that it is of.
+    NoJournalSync,
     /// The row of a blob is written before its file has its bytes and its name.
     RowFirst,
     /// Errors of writes and syncs are not reported.
@@ -60,8 +66,14 @@ pub enum Weakness {
 #[cfg(feature = "faults")]
 impl Weakness {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::NoFileSync, Self::NoDirectorySync, Self::NormalSync, Self::RowFirst, Self::SwallowedErrors];
+    pub const ALL: [Self; 6] = [
+        Self::NoFileSync,
+        Self::NoDirectorySync,
+        Self::NormalSync,
+        Self::NoJournalSync,
+        Self::RowFirst,
+        Self::SwallowedErrors,
+    ];
 }
 
 impl Step {
@@ -144,6 +156,7 @@ fn left_out(step: Step) -> bool {
     match step {
         Step::SyncTemp | Step::SyncFile => weakened(Weakness::NoFileSync),
         Step::SyncDirectory => weakened(Weakness::NoDirectorySync),
+        Step::SyncAppended => weakened(Weakness::NoJournalSync),
         _ => false,
     }
 }

@@ -15,6 +15,7 @@ use buildswarm_core::time::UnixSeconds;
 use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::lock::Removals;
 use crate::store::Store;
 
 /// A sensible [`GcOptions::grace_seconds`], in seconds: longer than any build takes from its first upload to its
@@ -115,6 +116,7 @@ impl Store {
         if !options.dry_run {
             self.shared.require_writable()?;
         }
+        let _removals = if options.dry_run { None } else { Some(Removals::begin(&self.shared.layout)?) };
         if let Some(finding) = self.shared.index.damage()?.into_iter().next() {
             return Err(Error::GcRefused { reason: format!("the index is damaged: {finding}") });
         }
@@ -133,6 +135,9 @@ impl Store {
         let mut stale = disk::list(&self.shared.layout.tmp())?;
         stale.retain(|file| file.modified.saturating_add(DAY_SECONDS) < clock::now());
         report.temporary = remove_all(stale, options.dry_run)?;
+        if !options.dry_run {
+            self.shared.index.compact_journal(true)?;
+        }
         report.freed_bytes = [report.blobs, report.orphans, report.quarantined, report.temporary]
             .iter()
             .map(|tally| tally.bytes)

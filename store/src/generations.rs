@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::index::rows;
 use crate::index::values::{Bytes32, Unsigned};
 use crate::index::{Fault, Transaction};
+use crate::journal::Record;
 use crate::store::{Shared, Store};
 
 /// One immutable state of a channel.
@@ -40,19 +41,13 @@ impl Store {
                 return Err(Error::GenerationExists { channel: channel.to_owned(), number }.into());
             }
             rows::require(transaction, generation.manifest)?;
-            transaction.execute(
-                "INSERT INTO generations (channel, number, created, manifest) VALUES (?1, ?2, ?3, ?4)",
-                params![
-                    channel,
-                    Unsigned(number),
-                    Unsigned::from(generation.created),
-                    Bytes32::from(generation.manifest.id)
-                ],
-            )?;
-            protect(transaction, channel, number, generation.manifest.id)?;
-            for (position, key) in generation.entries.iter().enumerate() {
-                self.shared.put_entry(transaction, (channel, number), position, *key)?;
+            insert(transaction, channel, generation)?;
+            for key in &generation.entries {
+                self.shared.protect_artifact(transaction, (channel, number), *key)?;
             }
+            let blobs = blobs(transaction, channel, number)?;
+            let (channel, generation) = (channel.to_owned(), generation.clone());
+            transaction.note(&Record::Generation { channel, generation, blobs });
             Ok(())
         })
     }
@@ -71,14 +66,10 @@ impl Store {
     /// [`Error::GenerationMissing`] and those of the index.
     pub fn set_current(&self, channel: &str, number: u64) -> Result<()> {
         self.shared.index.write(|transaction| {
-            if !exists(transaction, channel, number)? {
+            if !make_current(transaction, channel, number)? {
                 return Err(Error::GenerationMissing { channel: channel.to_owned(), number }.into());
             }
-            transaction.execute(
-                "INSERT INTO current_generations (channel, number) VALUES (?1, ?2)
-                 ON CONFLICT (channel) DO UPDATE SET number = excluded.number",
-                params![channel, Unsigned(number)],
-            )?;
+            transaction.note(&Record::Current { channel: channel.to_owned(), number });
             Ok(())
         })
     }
@@ -100,34 +91,25 @@ impl Store {
             if current(transaction, channel)? == Some(number) {
                 return Err(Error::GenerationCurrent { channel: channel.to_owned(), number }.into());
             }
-            let removed = transaction.execute(
-                "DELETE FROM generations WHERE channel = ?1 AND number = ?2",
-                params![channel, Unsigned(number)],
-            )?;
-            if removed == 0 {
+            if !remove(transaction, channel, number)? {
                 return Err(Error::GenerationMissing { channel: channel.to_owned(), number }.into());
             }
+            transaction.note(&Record::GenerationRemoved { channel: channel.to_owned(), number });
             Ok(())
         })
     }
 }
 
 impl Shared {
-    fn put_entry(
+    fn protect_artifact(
         &self,
         transaction: &Transaction<'_>,
         (channel, number): (&str, u64),
-        position: usize,
         key: BuildKey,
     ) -> Result<(), Fault> {
         let Some(artifact) = self.resolve(transaction, key)? else {
             return Err(Error::ArtifactMissing { key }.into());
         };
-        transaction
-            .prepare_cached(
-                "INSERT INTO generation_entries (channel, number, position, key) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![channel, Unsigned(number), Unsigned(position as u64), Bytes32::from(key)])?;
         protect(transaction, channel, number, artifact.file.id)?;
         transaction
             .prepare_cached(
@@ -137,6 +119,80 @@ impl Shared {
             .execute(params![channel, Unsigned(number), Bytes32::from(key)])?;
         Ok(())
     }
+}
+
+/// Records a generation with its entries and its manifest.
+fn insert(transaction: &Transaction<'_>, channel: &str, generation: &GenerationRow) -> rusqlite::Result<()> {
+    let GenerationRow { number, created, entries, manifest } = generation;
+    transaction.execute(
+        "INSERT INTO generations (channel, number, created, manifest) VALUES (?1, ?2, ?3, ?4)",
+        params![channel, Unsigned(*number), Unsigned::from(*created), Bytes32::from(manifest.id)],
+    )?;
+    protect(transaction, channel, *number, manifest.id)?;
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO generation_entries (channel, number, position, key) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for (position, key) in entries.iter().enumerate() {
+        insert.execute(params![
+            channel,
+            Unsigned(*number),
+            Unsigned(position as u64),
+            Bytes32::from(*key)
+        ])?;
+    }
+    Ok(())
+}
+
+/// Records a generation as a record has it, unless it is known.
+pub(crate) fn reinstate(
+    transaction: &Transaction<'_>,
+    channel: &str,
+    generation: &GenerationRow,
+    blobs: &[BlobRef],
+) -> rusqlite::Result<()> {
+    if exists(transaction, channel, generation.number)? {
+        return Ok(());
+    }
+    insert(transaction, channel, generation)?;
+    blobs.iter().try_for_each(|blob| protect(transaction, channel, generation.number, blob.id))
+}
+
+/// Makes a generation the current one of its channel; whether there is such a generation.
+pub(crate) fn make_current(
+    transaction: &Transaction<'_>,
+    channel: &str,
+    number: u64,
+) -> rusqlite::Result<bool> {
+    if !exists(transaction, channel, number)? {
+        return Ok(false);
+    }
+    transaction.execute(
+        "INSERT INTO current_generations (channel, number) VALUES (?1, ?2)
+         ON CONFLICT (channel) DO UPDATE SET number = excluded.number",
+        params![channel, Unsigned(number)],
+    )?;
+    Ok(true)
+}
+
+/// Forgets a generation; whether there was one.
+pub(crate) fn remove(transaction: &Transaction<'_>, channel: &str, number: u64) -> rusqlite::Result<bool> {
+    let removed = transaction.execute(
+        "DELETE FROM generations WHERE channel = ?1 AND number = ?2",
+        params![channel, Unsigned(number)],
+    )?;
+    Ok(removed > 0)
+}
+
+/// Every blob that a generation keeps.
+pub(crate) fn blobs(connection: &Connection, channel: &str, number: u64) -> rusqlite::Result<Vec<BlobRef>> {
+    let mut query = connection.prepare_cached(
+        "SELECT b.id, b.size FROM generation_blobs AS g JOIN blobs AS b ON b.id = g.blob
+         WHERE g.channel = ?1 AND g.number = ?2 ORDER BY b.id",
+    )?;
+    let found = query.query_map(params![channel, Unsigned(number)], |row| {
+        Ok(BlobRef { id: row.get::<_, Bytes32>(0)?.into(), size: row.get::<_, Unsigned>(1)?.0 })
+    })?;
+    found.collect()
 }
 
 fn protect(transaction: &Transaction<'_>, channel: &str, number: u64, blob: BlobId) -> rusqlite::Result<()> {
@@ -152,14 +208,14 @@ fn exists(connection: &Connection, channel: &str, number: u64) -> rusqlite::Resu
         .exists(params![channel, Unsigned(number)])
 }
 
-fn current(connection: &Connection, channel: &str) -> rusqlite::Result<Option<u64>> {
+pub(crate) fn current(connection: &Connection, channel: &str) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached("SELECT number FROM current_generations WHERE channel = ?1")?
         .query_row([channel], |row| row.get::<_, Unsigned>(0).map(|number| number.0))
         .optional()
 }
 
-fn list(connection: &Connection, channel: &str) -> rusqlite::Result<Vec<GenerationRow>> {
+pub(crate) fn list(connection: &Connection, channel: &str) -> rusqlite::Result<Vec<GenerationRow>> {
     let mut generations = connection.prepare_cached(
         "SELECT g.number, g.created, b.id, b.size FROM generations AS g JOIN blobs AS b ON b.id = g.manifest
          WHERE g.channel = ?1 ORDER BY g.number",

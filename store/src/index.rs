@@ -13,10 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
+use crate::journal::{self, Journal};
 use crate::layout::Layout;
 use group::Writer;
 
 pub(crate) use group::Transaction;
+pub(crate) use open::{create_apart, fold_log, is_needed, open_apart, snapshot};
 
 /// Idle read connections kept: as many as threads usually ask at once. More are opened when needed and closed
 /// after use.
@@ -62,13 +64,15 @@ impl Index {
     /// Opens for writing, creating or checking what is there; the caller holds the store's lock.
     pub(crate) fn open(layout: &Layout, check: bool) -> Result<Self> {
         let path = layout.index();
-        let writer = open::writer(layout, &path)?;
+        let (mut writer, is_new) = open::writer(layout, &path)?;
         if check
             && let Some(finding) = damage(&writer).map_err(|e| Error::index(&path, e))?.into_iter().next()
         {
             return Err(Error::IndexDamaged { path, finding });
         }
-        Ok(Self { readers: Mutex::default(), writer: Some(Writer::new(&path, writer)), path })
+        let journal =
+            if is_new { Journal::begin(layout, &writer)? } else { Journal::open(layout, &mut writer)? };
+        Ok(Self { readers: Mutex::default(), writer: Some(Writer::new(layout, writer, journal)), path })
     }
 
     /// Opens beside a writer, or without one.
@@ -115,6 +119,31 @@ impl Index {
         writer.write(change)
     }
 
+    /// Writes the journal anew if it has grown far beyond what the index holds, while others write.
+    ///
+    /// `thoroughly` asks the index what it holds; otherwise what it held when the segment was begun is good enough.
+    pub(crate) fn compact_journal(&self, thoroughly: bool) -> Result<()> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let fresh = if thoroughly { Some(self.read(|reader| Ok(journal::estimate(reader)?))?) } else { None };
+        let due = writer
+            .journal(|journal, _, layout| journal.is_due(fresh).then(|| (journal.place(), layout.clone())));
+        let Some((place, layout)) = due else { return Ok(()) };
+        // The state is read beside the writers, who wait only while what they noted since is copied.
+        let written = self.read(|reader| Ok(journal::write(&layout, reader)?))?;
+        writer.journal(|journal, _, layout| journal.replace(layout, written, place))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn journal<T>(&self, ask: impl FnOnce(&mut Journal) -> T) -> T {
+        self.writer.as_ref().unwrap().journal(|journal, _, _| ask(journal))
+    }
+
+    /// Writes the journal anew, whatever it holds.
+    pub(crate) fn renew_journal(&self) -> Result<()> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.journal(|journal, connection, layout| journal.renew(layout, connection))
+    }
+
     /// What the database's own checks find.
     pub(crate) fn damage(&self) -> Result<Vec<String>> {
         self.read(|reader| Ok(damage(reader)?))
@@ -124,6 +153,8 @@ impl Index {
 impl Drop for Index {
     fn drop(&mut self) {
         if let Some(writer) = &self.writer {
+            // Otherwise the next to open this, or a collection, will see to it.
+            let _ = self.compact_journal(false);
             // Only spares the next opener some work: the log is complete without it.
             let _ = writer
                 .connection(|writer| writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
@@ -134,7 +165,7 @@ impl Drop for Index {
 /// Findings kept of a damaged index: enough to see what kind of damage it is.
 const FINDINGS_MAX: usize = 20;
 
-fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(crate) fn damage(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut findings = Vec::new();
     let mut check = connection.prepare(&format!("PRAGMA quick_check({FINDINGS_MAX})"))?;
     for line in check.query_map([], |row| row.get::<_, String>(0))? {

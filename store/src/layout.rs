@@ -35,8 +35,44 @@ impl Layout {
         self.root.join(format!("index-format-{format}.db"))
     }
 
+    /// Where the index goes when another one is made in its place.
+    pub(crate) fn damaged_index(&self, seconds: u64) -> PathBuf {
+        self.root.join(format!("index-damaged-{seconds}.db"))
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
+    }
+
+    /// Files that hold many blobs.
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// The pack whose bytes have this address.
+    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
+        self.packs().join(id.to_string())
+    }
+
+    /// Says that this directory is a backup, and of which store.
+    pub(crate) fn backup_mark(&self) -> PathBuf {
+        self.root.join("backup")
+    }
+
+    /// Locked by those who remove files, and by a backup, which keeps them from it.
+    pub(crate) fn removals(&self) -> PathBuf {
+        self.root.join("removals")
+    }
+
+    /// What the index knows and files do not tell, once more.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// The segment of the journal that begins with the state as of a record.
+    pub(crate) fn segment(&self, base: u64) -> PathBuf {
+        // As many digits as the largest number has, so that names sort as numbers do.
+        self.journal().join(format!("{base:020}"))
     }
 
     /// Bytes on their way in. Another directory than the blobs', so that a half-written file can never be
@@ -59,14 +95,11 @@ impl Layout {
         self.caches().join(format!("tree-{tree}"))
     }
 
-    /// Files that hold many blobs.
-    pub(crate) fn packs(&self) -> PathBuf {
-        self.root.join("packs")
-    }
-
-    /// The pack whose bytes have this address.
-    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
-        self.packs().join(id.to_string())
+    /// Where the damaged file of a blob or pack goes: a name that no other has.
+    pub(crate) fn quarantined(&self, id: &BlobId) -> PathBuf {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let nanos = since.map_or(0, |since| since.as_nanos());
+        self.quarantine().join(format!("{id}.{nanos}"))
     }
 
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {

@@ -34,6 +34,7 @@
 //! ```
 
 mod artifacts;
+mod backup;
 mod batch;
 mod blobs;
 mod clock;
@@ -48,9 +49,11 @@ mod gc;
 mod generations;
 mod history;
 mod index;
+mod journal;
 mod layout;
 mod lock;
 mod packs;
+mod rebuild;
 mod runs;
 mod signed;
 mod snapshots;
@@ -61,6 +64,7 @@ mod tests;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use backup::{BackupReport, Progress, Restored};
 pub use batch::Batch;
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
@@ -68,6 +72,7 @@ pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
 pub use packs::Compression;
+pub use rebuild::RebuildReport;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use snapshots::{

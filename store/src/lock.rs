@@ -57,6 +57,50 @@ impl Drop for ExclusiveLock {
     }
 }
 
+/// Whether files of blobs may be removed: by several collections at once, or by none while a backup runs. Between
+/// processes, since a backup may be made by one that only reads.
+#[derive(Debug)]
+pub(crate) struct Removals {
+    _file: Option<File>,
+}
+
+impl Removals {
+    /// Lets nobody remove anything, once those who are at it have finished.
+    pub(crate) fn stop(layout: &Layout) -> Result<Self> {
+        let path = layout.removals();
+        let opened = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+            Err(_) => File::open(&path),
+            opened => opened,
+        };
+        let file = match opened {
+            Ok(file) => file,
+            // In a store that only reading is allowed in, and that nothing was ever removed from.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(error) => return Err(Error::io("open", &path)(error)),
+        };
+        file.lock().map_err(Error::io("lock", &path))?;
+        Ok(Self { _file: Some(file) })
+    }
+
+    /// The right to remove, unless a backup is being made.
+    pub(crate) fn begin(layout: &Layout) -> Result<Self> {
+        let path = layout.removals();
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::GcRefused { reason: "a backup of the store is being made".to_owned() })
+            }
+            Err(TryLockError::Error(source)) => Err(Error::io("lock", &path)(source)),
+        }
+    }
+}
+
 fn write_holder(file: &mut File, path: &Path) -> Result<()> {
     take(Step::WriteLock, || {
         file.set_len(0)?;

@@ -4,6 +4,7 @@
 //! alone, each of one MiB of the stream, with a table of them at its end, so a blob is found by arithmetic and read
 //! without what lies before it; or as the plain stream. `docs/on-disk.md` has the format.
 
+mod contents;
 mod damage;
 mod pipeline;
 mod reader;
@@ -26,6 +27,7 @@ use crate::index::Fault;
 use crate::index::rows::PackNumber;
 use crate::store::Shared;
 
+pub(crate) use contents::{Contents, contents};
 pub(crate) use reader::{PackFile, PackReader};
 pub(crate) use writer::{Member, PackWriter, Packed};
 

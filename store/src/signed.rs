@@ -5,8 +5,10 @@ use buildswarm_core::artifact::BlobRef;
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{Error, Result};
+use crate::index::Transaction;
 use crate::index::rows::{self, Stored};
 use crate::index::values::Bytes32;
+use crate::journal::Record;
 use crate::store::Store;
 
 /// The signed form of an artifact's package file.
@@ -33,18 +35,9 @@ impl Store {
                 return Err(Error::ArtifactMissing { key }.into());
             }
             rows::require(transaction, package.file)?;
-            transaction
-                .prepare_cached(
-                    "INSERT INTO signed (key, signer, file, index_entry) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (key, signer)
-                         DO UPDATE SET file = excluded.file, index_entry = excluded.index_entry",
-                )?
-                .execute(params![
-                    Bytes32::from(key),
-                    signer,
-                    Bytes32::from(package.file.id),
-                    package.index_entry,
-                ])?;
+            reinstate(transaction, key, signer, package)?;
+            let (signer, package) = (signer.to_owned(), package.clone());
+            transaction.note(&Record::Signed { key, signer, package });
             Ok(())
         })
     }
@@ -71,4 +64,21 @@ impl Store {
         let Some((index_entry, stored)) = found else { return Ok(None) };
         Ok(self.shared.is_there(&stored)?.then_some(SignedPackage { file: stored.blob, index_entry }))
     }
+}
+
+/// Records the signed form of an artifact's file, if there is the artifact; whether there is.
+pub(crate) fn reinstate(
+    transaction: &Transaction<'_>,
+    key: BuildKey,
+    signer: &str,
+    package: &SignedPackage,
+) -> rusqlite::Result<bool> {
+    let recorded = transaction
+        .prepare_cached(
+            "INSERT INTO signed (key, signer, file, index_entry)
+             SELECT key, ?2, ?3, ?4 FROM artifacts WHERE key = ?1
+             ON CONFLICT (key, signer) DO UPDATE SET file = excluded.file, index_entry = excluded.index_entry",
+        )?
+        .execute(params![Bytes32::from(key), signer, Bytes32::from(package.file.id), package.index_entry])?;
+    Ok(recorded > 0)
 }

@@ -166,7 +166,7 @@ impl Shared {
     }
 }
 
-fn create_dirs(layout: &Layout) -> Result<()> {
+pub(crate) fn create_dirs(layout: &Layout) -> Result<()> {
     for dir in [layout.blobs(), layout.packs(), layout.tmp(), layout.quarantine(), layout.caches()] {
         disk::create_dir(&dir)?;
     }

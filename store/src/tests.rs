@@ -22,7 +22,7 @@ fn ruthless() -> GcOptions {
     GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 }
 }
 
-fn artifact(key: u8, [file, log, preimage]: [BlobRef; 3]) -> Artifact {
+pub(crate) fn artifact(key: u8, [file, log, preimage]: [BlobRef; 3]) -> Artifact {
     Artifact {
         key: BuildKey::from_digest(Digest::of(&[key])),
         package: "dev-libs/foo-1".parse().unwrap(),
@@ -55,7 +55,9 @@ fn files_in(dir: &Path) -> usize {
 
 #[test]
 fn bytes_then_name_then_row() {
-    use Step::{Commit, Committed, CreateTemp, Publish, SyncDirectory, SyncTemp, WriteTemp};
+    use Step::{
+        Append, Commit, Committed, CreateTemp, Publish, SyncAppended, SyncDirectory, SyncTemp, WriteTemp,
+    };
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     script(None);
@@ -67,7 +69,7 @@ fn bytes_then_name_then_row() {
     assert_eq!(trace(), [CreateTemp, WriteTemp], "a known blob is only checked");
     script(None);
     store.put_bytes(b"small").unwrap();
-    assert_eq!(trace(), [Commit, Committed]);
+    assert_eq!(trace(), [Append, SyncAppended, Commit, Committed], "the journal has it first");
 }
 
 #[test]

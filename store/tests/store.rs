@@ -4,6 +4,8 @@
 
 #[path = "store/artifacts.rs"]
 mod artifacts;
+#[path = "store/backup.rs"]
+mod backup;
 #[path = "store/batch.rs"]
 mod batch;
 #[path = "store/blobs.rs"]
@@ -22,6 +24,8 @@ mod model;
 mod opening;
 #[path = "store/packs.rs"]
 mod packs;
+#[path = "store/rebuild.rs"]
+mod rebuild;
 #[path = "store/records.rs"]
 mod records;
 #[path = "store/reuse.rs"]

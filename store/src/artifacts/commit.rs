@@ -1,14 +1,16 @@
 //! Which artifact a key resolves to: the first one, as long as it is whole.
 
-use buildswarm_core::ReuseKey;
 use buildswarm_core::artifact::Artifact;
-use rusqlite::params;
+use buildswarm_core::{BuildKey, ReuseKey};
+use rusqlite::{Connection, params};
 
+use super::reuse::Place;
 use super::{Committed, reuse, row};
 use crate::error::{Error, Result};
 use crate::index::rows;
 use crate::index::values::{Bytes32, Unsigned};
 use crate::index::{Fault, Transaction};
+use crate::journal::Record;
 use crate::packs::Seen;
 use crate::store::{Shared, Store};
 
@@ -44,7 +46,10 @@ impl Shared {
     ) -> Result<Committed, Fault> {
         self.require_blobs(transaction, artifact, seen)?;
         let committed = self.settle(transaction, artifact, seen)?;
-        reuse::record(transaction, artifact.key, reuse)?;
+        let led = reuse::record(transaction, artifact.key, reuse)?;
+        if committed == Committed::First || led {
+            note(transaction, artifact.key)?;
+        }
         Ok(committed)
     }
 
@@ -89,10 +94,57 @@ impl Shared {
     }
 }
 
+/// Notes what a key resolves to by now, with all that leads to it: records stand for themselves.
+fn note(transaction: &Transaction<'_>, key: BuildKey) -> Result<(), Fault> {
+    let Some(recorded) = row::find(transaction, key)? else {
+        return Err(Error::ArtifactMissing { key }.into());
+    };
+    let places = numbered(reuse::places(transaction, key)?);
+    transaction.note(&Record::Artifact { artifact: Box::new(recorded.artifact), places });
+    Ok(())
+}
+
+fn numbered(places: Vec<Place>) -> Vec<(ReuseKey, u64)> {
+    places.into_iter().map(|(key, position)| (key, position.0)).collect()
+}
+
+/// Hands every artifact to `each` with its places, in the order in which they were committed.
+pub(crate) fn each<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    mut each: impl FnMut(Artifact, Vec<(ReuseKey, u64)>) -> Result<(), E>,
+) -> Result<(), E> {
+    row::each(connection, |artifact| {
+        let places = reuse::places(connection, artifact.key)?;
+        each(artifact, numbered(places))
+    })
+}
+
+/// Makes a key resolve to an artifact as a record has it, whatever it resolved to before.
+pub(crate) fn reinstate(
+    transaction: &Transaction<'_>,
+    artifact: &Artifact,
+    places: &[(ReuseKey, u64)],
+) -> rusqlite::Result<()> {
+    let same = row::find(transaction, artifact.key)?.is_some_and(|earlier| earlier.artifact == *artifact);
+    if !same {
+        remove(transaction, artifact.key)?;
+        row::insert(transaction, artifact)?;
+    }
+    let known = reuse::places(transaction, artifact.key)?;
+    let mut places: Vec<Place> = places.iter().map(|(key, position)| (*key, Unsigned(*position))).collect();
+    places.retain(|place| !known.contains(place));
+    reuse::restore(transaction, artifact.key, &places)
+}
+
+/// Forgets the artifact of a key; whether there was one.
+pub(crate) fn remove(transaction: &Transaction<'_>, key: BuildKey) -> rusqlite::Result<bool> {
+    Ok(transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(key)])? > 0)
+}
+
 /// Puts an artifact in the place of another: what is signed of that one goes with it, its reuse keys stay.
 fn replace(transaction: &Transaction<'_>, artifact: &Artifact) -> rusqlite::Result<()> {
     let places = reuse::places(transaction, artifact.key)?;
-    transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(artifact.key)])?;
+    remove(transaction, artifact.key)?;
     row::insert(transaction, artifact)?;
     reuse::restore(transaction, artifact.key, &places)
 }

@@ -76,21 +76,22 @@ fn next(
     Ok(row::find(connection, artifact.into())?.map(|recorded| (recorded, position)))
 }
 
-/// Lets reuse keys lead to the artifact of a key; those that do already keep their place.
+/// Lets reuse keys lead to the artifact of a key; those that do already keep their place. Whether any did not.
 pub(super) fn record(
     transaction: &Transaction<'_>,
     key: BuildKey,
     reuse: &[ReuseKey],
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO reuse_keys (key, position, artifact)
          SELECT ?1, ifnull(max(position) + 1, 0), ?2 FROM reuse_keys WHERE key = ?1
          ON CONFLICT (artifact, key) DO NOTHING",
     )?;
+    let mut led = 0;
     for reuse in reuse {
-        insert.execute(params![Bytes32::from(*reuse), Bytes32::from(key)])?;
+        led += insert.execute(params![Bytes32::from(*reuse), Bytes32::from(key)])?;
     }
-    Ok(())
+    Ok(led > 0)
 }
 
 /// Where the artifact of a key stands.

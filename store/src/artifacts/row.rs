@@ -92,6 +92,18 @@ pub(super) fn find_blobs(connection: &Connection, key: BuildKey) -> rusqlite::Re
         .optional()
 }
 
+/// Hands every artifact to `each`, in the order in which they were committed.
+pub(super) fn each<E: From<rusqlite::Error>>(
+    connection: &Connection,
+    mut each: impl FnMut(Artifact) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut query = connection.prepare(&select("ORDER BY a.number"))?;
+    for recorded in query.query_map([], Recorded::from_row)? {
+        each(recorded?.artifact)?;
+    }
+    Ok(())
+}
+
 /// Records an artifact unless its key has one; whether it did.
 pub(super) fn insert(transaction: &Transaction<'_>, artifact: &Artifact) -> rusqlite::Result<bool> {
     let metadata = serde_json::to_string(&artifact.metadata)

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::faults::{self, Weakness};
 use crate::index::Transaction;
 use crate::index::rows::{self, Place, Stored};
+use crate::journal::Record;
 use crate::layout::shard_of;
 use crate::store::Shared;
 
@@ -83,7 +84,9 @@ impl Shared {
         {
             return rows::renew(transaction, &stored, now);
         }
-        rows::insert(transaction, blob, Some(bytes), now)
+        rows::insert(transaction, blob, Some(bytes), now)?;
+        transaction.note(&Record::Inline { bytes: bytes.to_vec() });
+        Ok(())
     }
 
     fn renew(&self, stored: &Stored) -> Result<()> {

@@ -7,11 +7,13 @@ use buildswarm_core::BlobId;
 use rusqlite::params;
 
 use super::Tally;
+use crate::blobs::INLINE_BYTES_MAX;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::index::Transaction;
 use crate::index::rows::{self, Place, Stored};
 use crate::index::values::Bytes32;
+use crate::journal::Record;
 use crate::layout::{blob_named, shard_of};
 use crate::packs;
 use crate::store::Shared;
@@ -57,11 +59,18 @@ impl Shared {
                 disk::sync_dir(&self.layout.shard(shard))?;
             }
             let gone = self.index.write(|transaction| {
-                let mut gone = Tally::default();
+                let (mut gone, mut small) = (Tally::default(), Vec::new());
                 for stored in &round {
                     if forget(transaction, stored)? {
                         gone.add(stored.blob.size);
+                        if stored.blob.size <= INLINE_BYTES_MAX as u64 {
+                            small.push(stored.blob.id);
+                        }
                     }
+                }
+                // The journal may hold the bytes of these, wherever they were last.
+                if !small.is_empty() {
+                    transaction.note(&Record::Forgotten { blobs: small });
                 }
                 Ok(gone)
             })?;
@@ -166,7 +175,7 @@ mod tests {
     use buildswarm_core::time::UnixSeconds;
 
     use super::*;
-    use crate::{GcOptions, INLINE_BYTES_MAX, Store};
+    use crate::{GcOptions, Store};
 
     #[test]
     fn a_put_wins_between_any_two_steps() {

@@ -7,6 +7,14 @@ CREATE TABLE store (
 ) STRICT;
 INSERT INTO store (one, uuid, losses, noted) VALUES (1, randomblob(16), 0, 0);
 
+-- Each time the store was brought back from a backup, whose last record of the journal was number noted: what was published
+-- after that may have been seen, and is not known here.
+CREATE TABLE restores (
+    number INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    noted INTEGER NOT NULL
+) STRICT;
+
 -- Files that hold many blobs. id is the address of the file's bytes, unpacked the length of what it unpacks to. States as
 -- those of blobs.
 CREATE TABLE packs (

@@ -4,6 +4,7 @@
 //! the writer, it leaves the commit to them and waits until the last of them has committed for all; if nobody
 //! waits, it commits itself at once. So a lone writer waits for nobody, and a crowd pays for one barrier a group.
 
+use std::cell::RefCell;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::Fault;
+use super::values::Unsigned;
 use crate::error::{Error, Result};
 use crate::faults::{Step, passed, reach};
+use crate::journal::{Journal, Record};
+use crate::layout::Layout;
 
 /// Operations that share one commit: enough that a barrier of some milliseconds is nothing for each, few enough that
 /// the first of a group waits for no more than the changes of so many others.
@@ -24,6 +28,19 @@ const GROUP_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     connection: &'a Connection,
+    notes: RefCell<Vec<Vec<u8>>>,
+}
+
+impl<'a> Transaction<'a> {
+    /// One that the caller has begun on `connection` and will commit.
+    pub(crate) const fn on(connection: &'a Connection) -> Self {
+        Self { connection, notes: RefCell::new(Vec::new()) }
+    }
+
+    /// Has the journal say, should this be committed, what no file tells.
+    pub(crate) fn note(&self, record: &Record) {
+        self.notes.borrow_mut().push(record.encode());
+    }
 }
 
 impl Deref for Transaction<'_> {
@@ -46,6 +63,8 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Open {
     connection: Connection,
+    layout: Layout,
+    journal: Journal,
     /// Those whose changes are in the open transaction; `None` if none is open.
     group: Option<Group>,
 }
@@ -53,6 +72,8 @@ struct Open {
 #[derive(Debug, Default)]
 struct Group {
     members: usize,
+    /// What the journal is to say of their changes.
+    notes: Vec<Vec<u8>>,
     fate: Arc<Fate>,
 }
 
@@ -82,9 +103,9 @@ impl Fate {
 }
 
 impl Writer {
-    pub(super) fn new(path: &Path, connection: Connection) -> Self {
-        let open = Mutex::new(Open { connection, group: None });
-        Self { path: path.to_owned(), open, waiting: AtomicUsize::new(0) }
+    pub(super) fn new(layout: &Layout, connection: Connection, journal: Journal) -> Self {
+        let open = Mutex::new(Open { connection, layout: layout.clone(), journal, group: None });
+        Self { path: layout.index(), open, waiting: AtomicUsize::new(0) }
     }
 
     /// Makes a change, durable when this returns `Ok` and without effect otherwise.
@@ -105,7 +126,18 @@ impl Writer {
 
     /// The right to use the connection, when no transaction is open.
     pub(super) fn connection<T>(&self, ask: impl FnOnce(&Connection) -> T) -> T {
-        ask(&self.enter().connection)
+        self.journal(|_, connection, _| ask(connection))
+    }
+
+    /// The right to use the journal and the connection, when no transaction is open.
+    pub(super) fn journal<T>(&self, ask: impl FnOnce(&mut Journal, &Connection, &Layout) -> T) -> T {
+        let mut open = self.enter();
+        // A group may have been left to whoever comes next.
+        if let Some(group) = open.group.take() {
+            group.fate.settle(open.commit(&self.path, &group.notes));
+        }
+        let Open { connection, layout, journal, .. } = &mut *open;
+        ask(journal, connection, layout)
     }
 
     fn enter(&self) -> MutexGuard<'_, Open> {
@@ -123,7 +155,7 @@ impl Writer {
             return Some(Passed::Left(Arc::clone(&group.fate)));
         }
         let group = open.group.take()?;
-        let outcome = open.commit(&self.path);
+        let outcome = open.commit(&self.path, &group.notes);
         group.fate.settle(outcome.as_ref().map(|()| ()).map_err(Error::again));
         Some(Passed::Committed(outcome))
     }
@@ -153,6 +185,9 @@ impl Open {
     ) -> Result<T, Fault> {
         // The first of a group needs no savepoint: the transaction is its own as yet.
         if self.group.is_none() {
+            if self.journal.is_doubtful() {
+                self.journal.renew(&self.layout, &self.connection)?;
+            }
             reach(Step::Begin).map_err(Error::io("write to", path))?;
             self.run("BEGIN IMMEDIATE")?;
             self.group = Some(Group::default());
@@ -160,12 +195,15 @@ impl Open {
         } else {
             self.run("SAVEPOINT change")?;
         }
-        let value = change(&Transaction { connection: &self.connection })?;
+        let transaction = Transaction::on(&self.connection);
+        let value = change(&transaction)?;
+        let notes = transaction.notes.into_inner();
         if let Some(group) = &mut self.group {
             if group.members > 0 {
                 self.connection.prepare_cached("RELEASE change")?.execute([])?;
             }
             group.members += 1;
+            group.notes.extend(notes);
         }
         Ok(value)
     }
@@ -187,16 +225,36 @@ impl Open {
         group.fate.settle(Err(Error::io("commit to", path)(lost)));
     }
 
-    /// Makes the changes of a group durable. Whatever must be on the disk before them belongs at the head of this.
-    fn commit(&self, path: &Path) -> Result<()> {
-        let committed = reach(Step::Commit)
-            .map_err(Error::io("commit to", path))
-            .and_then(|()| self.run("COMMIT").map_err(|error| Error::index(path, error)));
-        if let Err(error) = committed {
+    /// Makes the changes of a group durable: in the journal first, then in the index.
+    fn commit(&mut self, path: &Path, notes: &[Vec<u8>]) -> Result<()> {
+        if let Err(error) = self.note_and_commit(path, notes) {
             self.roll_back();
             return Err(error);
         }
         reach(Step::Committed).map_err(Error::io("commit to", path))
+    }
+
+    fn note_and_commit(&mut self, path: &Path, notes: &[Vec<u8>]) -> Result<()> {
+        if notes.is_empty() {
+            return self.commit_index(path);
+        }
+        self.journal.append(notes)?;
+        let noted = Unsigned(self.journal.last());
+        let committed = self
+            .connection
+            .prepare_cached("UPDATE store SET noted = ?1")
+            .and_then(|mut update| update.execute([noted]))
+            .map_err(|error| Error::index(path, error))
+            .and_then(|_| self.commit_index(path));
+        if committed.is_err() {
+            self.journal.take_back();
+        }
+        committed
+    }
+
+    fn commit_index(&self, path: &Path) -> Result<()> {
+        reach(Step::Commit).map_err(Error::io("commit to", path))?;
+        self.run("COMMIT").map_err(|error| Error::index(path, error))
     }
 
     fn roll_back(&self) {

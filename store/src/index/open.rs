@@ -22,7 +22,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this many bytes after a checkpoint that follows a burst.
 const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
-pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
+/// The connection that writes, and whether the index was of an earlier format, or none, until now: a journal beside it is
+/// then of what was given up for it.
+pub(super) fn writer(layout: &Layout, path: &Path) -> Result<(Connection, bool)> {
     check_version()?;
     let named = |error| Error::index(path, error);
     let flags =
@@ -58,7 +60,7 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<Connection> {
         }
         Some(format) => migrate::to_current(layout, path, &mut connection, format)?,
     }
-    Ok(connection)
+    Ok((connection, format != Some(schema::FORMAT)))
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection> {
@@ -94,16 +96,73 @@ fn check_version() -> Result<()> {
     Ok(())
 }
 
+/// An empty index in a file of its own, as fast to fill as can be: it is thrown away unless all goes well.
+pub(crate) fn create_apart(path: &Path) -> Result<Connection> {
+    check_version()?;
+    let named = |error| Error::index(path, error);
+    let mut connection = Connection::open(path).map_err(named)?;
+    configure(&connection).map_err(named)?;
+    schema::create(&mut connection).map_err(named)?;
+    connection.pragma_update(None, "synchronous", "off").map_err(named)?;
+    connection.pragma_update_and_check(None, "journal_mode", "memory", |_| Ok(())).map_err(named)?;
+    Ok(connection)
+}
+
+/// Opens an index that nobody else uses, in a file that stays one file.
+pub(crate) fn open_apart(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+        .and_then(|connection| configure(&connection).map(|()| connection))
+        .map_err(|error| Error::index(path, error))
+}
+
+/// Writes an index as it is at this moment to a new file, while others use it. What they write meanwhile waits for
+/// nothing; their log grows until this is done. The file is one that can be read without a log beside it.
+pub(crate) fn snapshot(from: &Path, to: &Path) -> Result<()> {
+    let reader = reader(from)?;
+    let to_text = to.to_str().ok_or_else(|| {
+        let source = std::io::Error::other("the database takes names that are text only");
+        Error::Io { action: "create", path: to.to_owned(), source }
+    })?;
+    crate::faults::reach(crate::faults::Step::WriteTemp).map_err(Error::io("write", to))?;
+    reader.execute("VACUUM INTO ?1", [to_text]).map(drop).map_err(|error| Error::index(to, error))
+}
+
+/// Writes the log of an index that nobody uses into it, so that it is one file.
+pub(crate) fn fold_log(path: &Path) -> Result<()> {
+    if !crate::disk::exists(path)? {
+        return Ok(());
+    }
+    let named = |error| Error::index(path, error);
+    let connection = open_apart(path)?;
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))
+        .map_err(named)?;
+    if mode != "delete" {
+        let finding = format!("its journal mode stays {mode}");
+        return Err(Error::IndexDamaged { path: path.to_owned(), finding });
+    }
+    connection.close().map_err(|(_, error)| named(error))
+}
+
 /// An index is made anew only for a store without blobs: a new one beside old blobs would call all of them
 /// garbage.
 fn refuse_lost_index(layout: &Layout, path: &Path) -> Result<()> {
-    let shards = (0..=u8::MAX).map(|shard| layout.shard(shard));
-    for dir in shards.chain([layout.packs()]) {
-        if !crate::disk::list(&dir)?.is_empty() {
-            return Err(Error::IndexMissing { path: path.to_owned() });
-        }
+    if is_needed(layout)? {
+        return Err(Error::IndexMissing { path: path.to_owned() });
     }
     Ok(())
+}
+
+/// Whether there is something that an index tells about.
+pub(crate) fn is_needed(layout: &Layout) -> Result<bool> {
+    let shards = (0..=u8::MAX).map(|shard| layout.shard(shard));
+    for dir in shards.chain([layout.packs(), layout.journal()]) {
+        if !crate::disk::list(&dir)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Refuses an index of another format than this version's: a reader cannot convert it.

@@ -171,6 +171,14 @@ pub(crate) fn replace(transaction: &Transaction<'_>, stored: &Stored) -> rusqlit
     Ok(())
 }
 
+/// Records a blob as one that was there once and is not, so that what refers to it can be recorded.
+pub(crate) fn insert_bad(transaction: &Transaction<'_>, blob: BlobRef) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO blobs (id, size, state, stored_at) VALUES (?1, ?2, 'bad', 0)")?
+        .execute(params![Bytes32::from(blob.id), Unsigned(blob.size)])
+        .map(drop)
+}
+
 /// A put of a known blob renews the time it was last put, unless that is at most this many seconds ago: an hour
 /// less of grace saves a commit for each blob that is put again and again.
 pub(crate) const RENEW_SECONDS: u64 = 60 * 60;

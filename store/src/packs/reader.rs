@@ -18,7 +18,7 @@ use crate::index::rows::PackNumber;
 use crate::store::Shared;
 
 /// The first bytes of every zstd frame; no stream begins with them, since a member's name does.
-const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+pub(super) const ZSTD: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 
 /// A pack that is open.
 #[derive(Debug)]

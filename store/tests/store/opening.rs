@@ -23,7 +23,8 @@ fn one_writer_at_a_time() {
     let error = Store::open(&path).unwrap_err();
     let own = std::process::id().to_string();
     assert!(matches!(&error, Error::InUse { holder: Some(pid), .. } if *pid == own), "{error}");
-    assert_eq!(error.to_string(), format!("the store {} is in use by process {own}", path.display()));
+    let said = format!("the store {} is in use by process {own}", path.display());
+    assert_eq!(error.to_string(), said + "; it can be read meanwhile, but not written to");
     drop(store);
     Store::open(&path).unwrap();
 }

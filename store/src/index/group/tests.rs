@@ -10,11 +10,11 @@ use crate::faults::scripted::{Then, script, trace};
 const THREADS: u32 = 64;
 
 fn writer(dir: &Path) -> Writer {
-    let path = dir.join("test.db");
-    let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "journal_mode", "wal").unwrap();
+    let layout = Layout::new(dir);
+    let (connection, _) = super::super::open::writer(&layout, &layout.index()).unwrap();
+    let journal = Journal::begin(&layout, &connection).unwrap();
     connection.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY) STRICT").unwrap();
-    Writer::new(&path, connection)
+    Writer::new(&layout, connection, journal)
 }
 
 fn insert(writer: &Writer, number: u32) -> Result<()> {
@@ -26,7 +26,7 @@ fn insert(writer: &Writer, number: u32) -> Result<()> {
 
 /// What another connection sees.
 fn committed(dir: &Path) -> Vec<u32> {
-    let reader = Connection::open(dir.join("test.db")).unwrap();
+    let reader = Connection::open(dir.join("index.db")).unwrap();
     let mut query = reader.prepare("SELECT n FROM t ORDER BY n").unwrap();
     query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
