@@ -147,6 +147,8 @@ impl Order {
         match error {
             // A collection by another thread took what nothing referred to yet.
             Error::BlobMissing { .. } | Error::ArtifactMissing { .. } if self.threads > 1 => {}
+            // Somebody else makes a backup.
+            Error::GcRefused { .. } if self.threads > 1 => {}
             error if self.goes_on => println!("failed {}", whole(error)),
             error => panic!("{}", whole(error)),
         }

@@ -128,6 +128,12 @@ pub(crate) fn make_tree(path: &Path, seed: u64) {
     }
 }
 
+/// Whether two trees of [`make_tree`] have the same files.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let files = ["changed", "unchanged", "below/large", "below/deeper/small"];
+    files.iter().all(|name| fs::read(one.join(name)).unwrap() == fs::read(other.join(name)).unwrap())
+}
+
 /// The contents of the other files are this blob and the next, in all trees.
 const TREE_SEED: u64 = 1 << 55;
 

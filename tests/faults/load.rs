@@ -14,7 +14,7 @@ use buildswarm_store::{
 };
 
 use crate::content::{
-    artifact, blob, channel_of, content, file_of, key, make_tree, number_of, parts, reuse, ruthless,
+    artifact, blob, channel_of, content, file_of, is_same, key, make_tree, number_of, parts, reuse, ruthless,
 };
 use crate::promises::{SIGNER, manifest};
 
@@ -92,6 +92,8 @@ pub(crate) fn verbs<'a>() -> Vec<Verb<'a>> {
         ("collect", Load::collect),
         ("put-again", |load| load.put(1)),
         ("verify", Load::verify),
+        ("backup", Load::backup),
+        ("backup-again", Load::backup),
     ]
 }
 
@@ -273,7 +275,7 @@ impl<'a> Load<'a> {
             fs::remove_dir_all(&to).unwrap();
         }
         self.store.materialise(root, &to)?;
-        assert!(to.join("unchanged").is_file(), "the tree is not whole");
+        assert!(is_same(&self.tree_path(), &to), "the tree is another");
         Ok(())
     }
 
@@ -420,6 +422,12 @@ impl<'a> Load<'a> {
         let collected = self.store.gc(ruthless());
         ENDED.fetch_add(1, Ordering::SeqCst);
         collected.map(drop)
+    }
+
+    /// A backup, or the next into the same directory.
+    fn backup(&mut self) -> Result<()> {
+        let to = self.store.path().with_file_name(format!("backup-{}", self.channel));
+        self.store.backup(to).map(drop)
     }
 
     fn verify(&mut self) -> Result<()> {

@@ -33,14 +33,18 @@ const PAGE_BYTES: usize = 4096;
 /// States made of one recording, before another is made.
 const STATES_OF_A_RECORDING: u64 = 100;
 
+/// Of so many states one loses its index too.
+const REBUILT_EVERY: u64 = 4;
+
 /// Enough blobs of 16 KiB that the index's log, which is written back at 4 MiB, begins again from its start.
 const WARM: u64 = 300;
 
 /// What is left out to see that it is missed, and its name.
-const CONTROLS: [(Weakness, &str); 4] = [
+const CONTROLS: [(Weakness, &str); 5] = [
     (Weakness::NoFileSync, "files not synced"),
     (Weakness::NoDirectorySync, "directories not synced"),
     (Weakness::NormalSync, "synchronous=NORMAL"),
+    (Weakness::NoJournalSync, "journal not synced"),
     (Weakness::RowFirst, "row before file"),
 ];
 
@@ -104,7 +108,9 @@ fn cut(
         let mut random = Random::new(seed);
         let cuts = recording.cuts(&mut random, STATES_OF_A_RECORDING.min(asked - found.states));
         for at in cuts {
-            let broken = recording.state(at, &mut random);
+            // That the journal has everything can only be seen without the index.
+            let rebuilt = weakness == Some(Weakness::NoJournalSync) || found.states % REBUILT_EVERY == 0;
+            let broken = recording.state(at, rebuilt, &mut random);
             found.states += 1;
             if broken.is_empty() {
                 continue;
@@ -185,7 +191,7 @@ impl Recording {
     }
 
     /// What is broken when the power went off before event `at`, which must not be before that of an earlier call.
-    fn state(&mut self, at: usize, random: &mut Random) -> Vec<String> {
+    fn state(&mut self, at: usize, rebuilt: bool, random: &mut Random) -> Vec<String> {
         let is_flush = |event: &Event| matches!(event, Event::Flush);
         self.flush(self.events[..at].iter().rposition(is_flush).unwrap_or(0));
         let path = self.state_path();
@@ -202,7 +208,11 @@ impl Recording {
             Ok(mount) => mount,
             Err(error) => return vec![format!("the file system cannot be mounted: {error}")],
         };
-        let broken = match Store::open(mounted.join("store")) {
+        let path = mounted.join("store");
+        if rebuilt {
+            promises.forget_history();
+        }
+        let broken = match open(&path, rebuilt) {
             Ok(store) => promises.broken_even_after_collection(&store),
             Err(error) => vec![format!("the store does not open: {}", whole(&error))],
         };
@@ -244,6 +254,18 @@ impl Recording {
         }
         Ok(())
     }
+}
+
+/// Opens a store, after its index was lost if so wanted.
+fn open(path: &Path, rebuilt: bool) -> buildswarm_store::Result<Store> {
+    if rebuilt {
+        for name in ["index.db", "index.db-wal", "index.db-shm"] {
+            // Not each of them is always there.
+            let _ = fs::remove_file(path.join(name));
+        }
+        Store::rebuild(path)?;
+    }
+    Store::open(path)
 }
 
 /// What of unflushed writes reached the disk, in the order in which it did: any of them, some only in part.

@@ -182,6 +182,11 @@ impl Promises {
         Ok(())
     }
 
+    /// Drops what an index that was made again does not have: attempts.
+    pub(crate) fn forget_history(&mut self) {
+        self.attempts.clear();
+    }
+
     /// [`Self::broken`], and again after a collection that leaves nothing which is not needed.
     pub(crate) fn broken_even_after_collection(&mut self, store: &Store) -> Vec<String> {
         let mut broken = self.broken(store);
