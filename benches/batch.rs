@@ -125,7 +125,7 @@ fn put_bare((index, file): &(rusqlite::Connection, File), contents: &[Vec<u8>], 
         for (bytes, id) in some.iter().zip(ids) {
             transaction
                 .prepare_cached("INSERT INTO t (id, size, at) VALUES (?1, ?2, ?3)")
-                .and_then(|mut insert| insert.execute((id.as_bytes(), bytes.len(), 0)))
+                .and_then(|mut insert| insert.execute((id.as_bytes(), bytes.len() as i64, 0)))
                 .expect("an insert");
         }
         transaction.commit().expect("a commit");

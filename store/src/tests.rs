@@ -1,5 +1,7 @@
 //! The order of steps, a failure at each of them, and a death at each of them.
 
+mod packs;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;

@@ -20,6 +20,8 @@ mod migration;
 mod model;
 #[path = "store/opening.rs"]
 mod opening;
+#[path = "store/packs.rs"]
+mod packs;
 #[path = "store/records.rs"]
 mod records;
 #[path = "store/reuse.rs"]
