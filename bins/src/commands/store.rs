@@ -1,5 +1,7 @@
 //! `store`
 
+mod snapshot;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
@@ -30,6 +32,7 @@ pub(super) fn run(config: &Config, command: &StoreCommand) -> Result<ExitCode> {
             println!("removed {key}; `build-swarm store gc` frees its bytes");
             Ok(ExitCode::SUCCESS)
         }
+        StoreCommand::Snapshot(command) => snapshot::run(&state, command),
     }
 }
 

@@ -78,6 +78,11 @@ impl Lot {
         })
     }
 
+    /// How many bytes they are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.size).sum()
+    }
+
     /// Whether a file that was read once more is still what it was.
     pub(super) fn is_unchanged(&self) -> io::Result<bool> {
         match &self.held {

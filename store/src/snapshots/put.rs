@@ -1,6 +1,5 @@
 //! From a directory on the disk to a tree in the store.
 
-use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -19,6 +18,9 @@ use crate::error::{Error, READ, Result};
 use crate::index::rows::RENEW_SECONDS;
 use crate::packs::Compression;
 use crate::store::Store;
+
+/// Bytes of files that are looked up before they are added.
+const ASKED_BYTES_MIN: u64 = 256 << 10;
 
 /// How often a snapshot begins again because the store lost something it relied on.
 const TRIES: usize = 3;
@@ -55,18 +57,15 @@ impl Put<'_> {
         let standing = shared.index.read(|reader| Ok(present::standing(reader)?))?;
         let cache = self.remembered(&standing)?;
         let mut tree = scan::scan(self.top, self.options, cache.as_ref())?;
-        let reused = reused(&tree);
         let batch = self.store.batch(Compression::Zstd)?;
         let files_read = self.read(&batch, &mut tree)?;
-        let (objects, kept) = self.objects(&batch, &tree, cache.as_ref())?;
-        let mut reused: Vec<BlobId> = reused.into_iter().chain(kept).collect();
-        reused.sort_unstable();
+        let objects = self.objects(&batch, &tree, cache.as_ref())?;
         let renewed = cache.as_ref().map_or(self.began, Cache::renewed);
         let due = self.began.saturating_sub(renewed) > RENEW_SECONDS;
         let (_, (new, losses)) = batch.commit_with(|transaction, new| {
             let now = present::standing(transaction)?;
             if due || now != standing {
-                require_stored(transaction, &reused, self.began)?;
+                require_stored(transaction, &addresses(&tree, &objects), self.began)?;
             }
             Ok((new, now.losses))
         })?;
@@ -127,13 +126,21 @@ impl Put<'_> {
     }
 
     fn add(&self, batch: &Batch, tree: &[Scanned], lot: &Lot) -> Result<()> {
+        // A batch copies what it has not been asked about, to look it up later with more, which is right for a few bytes:
+        // perhaps they are all there is.
+        let ids = if lot.bytes() < ASKED_BYTES_MIN {
+            Vec::new()
+        } else {
+            lot.blobs.iter().map(|blob| blob.id).collect()
+        };
+        let known = batch.known(ids)?;
         for (number, (blob, content)) in lot.blobs.iter().zip(lot.contents()).enumerate() {
+            if known.binary_search(&blob.id).is_ok() {
+                continue;
+            }
             match content {
                 Content::Bytes(bytes) => batch.add(*blob, bytes)?,
                 Content::File(file) => {
-                    if !batch.known(vec![blob.id])?.is_empty() {
-                        continue;
-                    }
                     let (directory, entry) = lot.places[number];
                     let directory = &tree[directory];
                     let path = self.top.path_of(&directory.path, directory.entries[entry].0.as_bytes());
@@ -147,33 +154,24 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Makes the directory objects, those below first, and adds the new ones: their addresses in the order of the tree,
-    /// and those that the cache has.
-    fn objects(
-        &self,
-        batch: &Batch,
-        tree: &[Scanned],
-        cache: Option<&Cache>,
-    ) -> Result<(Vec<BlobId>, Vec<BlobId>)> {
+    /// Makes the directory objects, those below first, and adds those that the cache does not have. Their addresses, in the
+    /// order of the tree.
+    fn objects(&self, batch: &Batch, tree: &[Scanned], cache: Option<&Cache>) -> Result<Vec<BlobId>> {
         let mut objects: Vec<Option<BlobId>> = vec![None; tree.len()];
-        let mut kept = Vec::new();
         for (place, directory) in tree.iter().enumerate().rev() {
             let bytes = object(directory, &objects)
                 .ok_or_else(|| Error::TreeChanged { path: self.top.path_of(&directory.path, b"") })?;
             let blob = BlobRef { id: BlobId::of(&bytes), size: bytes.len() as u64 };
             if blob.size > DIRECTORY_BYTES_MAX {
-                let limit = format!("a directory's object may have {DIRECTORY_BYTES_MAX} bytes");
-                return Err(Error::TreeTooLarge { path: self.top.path_of(&directory.path, b""), limit });
+                return Err(self.top.too_large(&directory.path));
             }
             let before = cache.zip(directory.cached).and_then(|(cache, number)| cache.object(number));
-            if before == Some(blob.id) {
-                kept.push(blob.id);
-            } else {
+            if before != Some(blob.id) {
                 batch.add(blob, &bytes)?;
             }
             objects[place] = Some(blob.id);
         }
-        Ok((objects.into_iter().flatten().collect(), kept))
+        Ok(objects.into_iter().flatten().collect())
     }
 }
 
@@ -195,15 +193,17 @@ fn object(directory: &Scanned, objects: &[Option<BlobId>]) -> Option<Vec<u8>> {
     Directory::new(entries.collect::<Option<_>>()?).ok().map(|directory| directory.encode())
 }
 
-/// Contents that are taken over unread.
-fn reused(tree: &[Scanned]) -> HashSet<BlobId> {
+/// Everything that a tree names, sorted.
+fn addresses(tree: &[Scanned], objects: &[BlobId]) -> Vec<BlobId> {
     let found = tree.iter().flat_map(|directory| &directory.entries);
-    found
-        .filter_map(|(_, found)| match found {
-            Found::File { known, .. } => *known,
-            Found::Directory { .. } | Found::Symlink { .. } => None,
-        })
-        .collect()
+    let contents = found.filter_map(|(_, found)| match found {
+        Found::File { known, .. } => *known,
+        Found::Directory { .. } | Found::Symlink { .. } => None,
+    });
+    let mut all: Vec<BlobId> = contents.chain(objects.iter().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 impl Snapshot {

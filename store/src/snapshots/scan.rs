@@ -10,12 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use buildswarm_core::BlobId;
+use buildswarm_core::{BlobId, Digest};
 use rustix::fs::{AtFlags, FileType, Mode as CreateMode, OFlags, RawDir, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::cache::{Cache, Known};
-use super::directory::{Mode, Name, Target};
+use super::directory::{DIRECTORY_BYTES_MAX, Mode, Name, Target};
 use super::{TreeOptions, threads};
 use crate::error::{Error, READ, Result};
 use crate::filesystem;
@@ -75,6 +75,16 @@ pub(super) enum Found {
     },
 }
 
+impl Found {
+    /// Bytes of a directory object that it takes at least.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::File { .. } | Self::Directory { .. } => Digest::LEN as u64,
+            Self::Symlink { target } => target.as_os_str().len() as u64,
+        }
+    }
+}
+
 /// One directory of a scanned tree.
 #[derive(Debug)]
 pub(super) struct Scanned {
@@ -127,6 +137,12 @@ impl Top {
             }
         }
         path
+    }
+
+    /// That a directory has too many entries to be an object.
+    pub(super) fn too_large(&self, path: &[u8]) -> Error {
+        let limit = format!("a directory's object may have {DIRECTORY_BYTES_MAX} bytes");
+        Error::TreeTooLarge { path: self.path_of(path, b""), limit }
     }
 
     /// What an error of the system says about an entry. One that is gone, or is something else than it was, has
@@ -301,6 +317,7 @@ impl Walk<'_> {
             _ => filesystem::is_local(&fd).map_err(failed)?,
         };
         let mut entries = Vec::new();
+        let mut bytes = 0;
         let mut listing = RawDir::new(&fd, names.spare_capacity_mut());
         while let Some(entry) = listing.next() {
             let entry = entry.map_err(failed)?;
@@ -310,6 +327,10 @@ impl Walk<'_> {
             }
             if let Some(found) = self.examine(&fd, &job.path, name)? {
                 let name = Name::new(name).map_err(|_| self.top.failed(&job.path, name, Errno::INVAL))?;
+                bytes += name.as_bytes().len() as u64 + found.bytes();
+                if bytes > DIRECTORY_BYTES_MAX {
+                    return Err(self.top.too_large(&job.path));
+                }
                 entries.push((name, found));
             }
         }
