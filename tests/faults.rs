@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests in test functions only, and here are none")]
 
+#[path = "faults/backup.rs"]
+mod backup;
 #[path = "faults/child.rs"]
 mod child;
 #[path = "faults/content.rs"]
@@ -56,6 +58,7 @@ const LANES: [&[Suite]; 2] = [
         Suite { name: "errors", run: errors::run, mounts: false },
         Suite { name: "disks", run: disks::run, mounts: true },
         Suite { name: "rot", run: rot::run, mounts: false },
+        Suite { name: "backup", run: backup::run, mounts: false },
         Suite { name: "conversion", run: conversion::run, mounts: false },
         Suite { name: "index", run: index::run, mounts: false },
     ],

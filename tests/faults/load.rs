@@ -234,6 +234,12 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
+    /// Makes sure that there is a pack.
+    pub(crate) fn pack(&mut self) -> Result<()> {
+        self.batch(Compression::Zstd)?;
+        self.thin_out()
+    }
+
     /// Where the tree is that this load puts.
     fn tree_path(&self) -> PathBuf {
         self.store.path().with_file_name(format!("tree-{}", self.channel))

@@ -90,6 +90,10 @@ impl Report {
         self.figures.push((what.into(), found.to_string()));
     }
 
+    pub(crate) fn tell(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.figures.push((what.into(), found.into()));
+    }
+
     /// A number that must be reached: fewer is a violation, unless the time was up.
     pub(crate) fn count_of(&mut self, plan: &Plan, what: impl Into<String>, found: u64, asked: u64) {
         let what = what.into();

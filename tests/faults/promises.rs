@@ -78,6 +78,33 @@ impl Promises {
         }
     }
 
+    /// The numbers of all blobs that must be there, but for those of trees.
+    fn blobs(&self) -> BTreeSet<u64> {
+        let mut blobs: BTreeSet<u64> =
+            self.puts.iter().filter(|(_, at)| **at >= self.collections).map(|(seed, _)| *seed).collect();
+        blobs.extend(self.artifacts.iter().flat_map(|seed| parts(*seed).into_iter().take(3)));
+        blobs.extend(self.signed.iter().map(|seed| parts(*seed)[3]));
+        for ((channel, number), entries) in &self.generations {
+            blobs.insert(manifest(*channel, *number));
+            blobs.extend(entries.iter().map(|seed| parts(*seed)[0]));
+        }
+        blobs
+    }
+
+    /// Blobs that are served with wrong bytes. That they are not served is no matter here.
+    pub(crate) fn served_wrong(&self, store: &Store) -> Vec<String> {
+        let wrong = |seed: &u64| match store.read_blob(blob(*seed).id, BYTES_MAX) {
+            Ok(bytes) if bytes != content(*seed) => Some(format!("blob {seed} is served with wrong bytes")),
+            _ => None,
+        };
+        self.blobs().iter().filter_map(wrong).collect()
+    }
+
+    /// Puts all of them again.
+    pub(crate) fn put_again(&self, store: &Store) -> buildswarm_store::Result<()> {
+        self.blobs().iter().try_for_each(|seed| store.put_bytes(&content(*seed)).map(drop))
+    }
+
     /// The artifacts that must be there.
     pub(crate) fn artifacts(&self) -> impl Iterator<Item = u64> {
         self.artifacts.iter().copied()

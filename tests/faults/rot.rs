@@ -1,19 +1,19 @@
-//! Bytes that change on the disk by themselves: in blobs, in the index and in its log.
+//! Bytes that change on the disk by themselves: in blobs, in packs, in the index, its log and the journal.
 //!
 //! Never may a wrong byte be served. What is damaged is found by the next verification, and put again, or fetched
 //! from somebody who has it, it is whole.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use buildswarm_store::{Error, Store};
 use tempfile::TempDir;
 
-use crate::content::{Random, artifact, blob, content, file_of, parts};
+use crate::content::{Random, artifact, blob, content, file_of, parts, ruthless};
 use crate::load::Load;
 use crate::plan::{Plan, Report};
-use crate::promises::Promises;
+use crate::promises::{Promises, whole};
 use crate::scratch;
 
 /// What can happen to a file.
@@ -50,6 +50,9 @@ pub(crate) fn run(plan: &Plan) -> Report {
     let asked = plan.of(150, 4000);
     let done = blobs(plan, &mut random, asked, &mut report);
     report.count_of(plan, "rot in blobs: cases", done, asked);
+    let asked = plan.of(40, 800);
+    let done = packs(plan, &mut random, asked, &mut report);
+    report.count_of(plan, "rot in packs: cases", done, asked);
     indexes(plan, &mut random, &mut report);
     report
 }
@@ -79,7 +82,8 @@ fn befall(path: &Path, rot: Rot, other: &[u8], random: &mut Random) {
 /// How many cases there were.
 fn blobs(plan: &Plan, random: &mut Random, cases: u64, report: &mut Report) -> u64 {
     let (_dir, store, mut promises) = stocked();
-    let seeds: Vec<u64> = promises.artifacts().collect();
+    let is_file = |seed: &u64| file_of(store.path(), blob(parts(*seed)[0]).id).exists();
+    let seeds: Vec<u64> = promises.artifacts().filter(is_file).collect();
     for case in 0..cases {
         if plan.is_over() {
             return case;
@@ -140,7 +144,45 @@ fn stocked() -> (TempDir, Store, Promises) {
     (dir, store, promises)
 }
 
-/// What became of a store whose index is damaged.
+/// Damages packs; what was in them is put again.
+fn packs(plan: &Plan, random: &mut Random, cases: u64, report: &mut Report) -> u64 {
+    let (_dir, store, promises) = stocked();
+    let promises = Mutex::new(promises);
+    let say = |line: &str| promises.lock().unwrap().hear(line);
+    let mut load = Load::new(&store, 2, 1 << 18, &say);
+    let (mut effects, mut found) = (0, 0);
+    for case in 0..cases {
+        if plan.is_over() {
+            return case;
+        }
+        load.pack().unwrap();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(store.path().join("packs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let file = &files[random.below(files.len() as u64) as usize];
+        let rot = ROTS[random.below(ROTS.len() as u64) as usize];
+        befall(file, rot, b"another file", random);
+        let when = format!("case {case}, {rot:?} in a pack");
+        let mut promises = promises.lock().unwrap();
+        if random.below(2) == 0 {
+            report.violate(&when, promises.served_wrong(&store));
+        }
+        let is_noticed = !store.verify().unwrap().is_clean();
+        let is_harmful = !promises.clone().broken(&store).is_empty();
+        effects += u64::from(is_harmful);
+        found += u64::from(is_noticed);
+        report.violate(&when, promises.served_wrong(&store));
+        promises.put_again(&store).unwrap();
+        // What is left in the pack is moved out of it, and the pack goes.
+        store.gc(ruthless()).unwrap();
+        report.violate(&when, promises.broken_even_after_collection(&store));
+    }
+    report.count("rot in packs: blobs out of service", effects);
+    report.count("rot in packs: found by verification", found);
+    cases
+}
+
+/// What became of a store whose index or journal is damaged.
 #[derive(Default)]
 struct Tally {
     refused: u64,
@@ -152,15 +194,18 @@ struct Tally {
     unnoticed: u64,
 }
 
-/// Damages the index, or its log, of a copy of a store that was left in disorder.
+/// Files that are damaged while nobody has the store open, by the beginnings of their paths.
+const FILES: [&str; 3] = ["index.db", "index.db-wal", "journal"];
+
+/// Damages the index, its log, or the journal of a store that was left in disorder. Opened, it serves nothing wrong; and
+/// made again, the index has everything.
 fn indexes(plan: &Plan, random: &mut Random, report: &mut Report) {
     let (_dir, store, promises) = stocked();
-    let mut tallies = [Tally::default(), Tally::default()];
+    let mut tallies = FILES.map(|_| Tally::default());
     let asked = plan.of(60, 1200);
     let mut done = 0;
     while done < asked && !plan.is_over() {
-        let which = random.below(2) as usize;
-        let name = ["index.db", "index.db-wal"][which];
+        let which = random.below(FILES.len() as u64) as usize;
         let dir = scratch();
         let copy = dir.path().join("store");
         copy_all(store.path(), &copy);
@@ -172,34 +217,58 @@ fn indexes(plan: &Plan, random: &mut Random, report: &mut Report) {
             fs::write(copy.join("lock"), b"1\n").unwrap();
         }
         let rot = ROTS[random.below(ROTS.len() as u64) as usize];
-        befall(&copy.join(name), rot, b"another file", random);
-        let when = format!("case {done}, {rot:?} in {name}");
-        report.violate(&when, with_damaged_index(&copy, &promises, &mut tallies[which]));
+        befall(&file_at(&copy.join(FILES[which])), rot, b"another file", random);
+        let when = format!("case {done}, {rot:?} in {}", FILES[which]);
+        let again = dir.path().join("again");
+        copy_all(&copy, &again);
+        report.violate(&when, opened(&copy, &promises, &mut tallies[which]));
+        if FILES[which] != "journal" {
+            report.violate(&when, rebuilt(&again, promises.clone()));
+        }
         done += 1;
     }
-    report.count_of(plan, "rot in indexes: cases", done, asked);
-    for (name, tally) in ["index", "log of the index"].iter().zip(tallies) {
-        report.count(format!("rot in the {name}: refused"), tally.refused);
-        report.count(format!("rot in the {name}: found by verification"), tally.found);
-        report.count(format!("rot in the {name}: without effect"), tally.harmless);
-        report.count(format!("rot in the {name}: something gone unnoticed"), tally.unnoticed);
+    report.count_of(plan, "rot in index and journal: cases", done, asked);
+    for (name, tally) in ["the index", "the log of the index", "the journal"].iter().zip(tallies) {
+        let Tally { refused, found, harmless, unnoticed } = tally;
+        report.tell(
+            format!("rot in {name}"),
+            format!("{refused} refused, {found} found, {harmless} without effect, {unnoticed} not noticed"),
+        );
     }
 }
 
-fn with_damaged_index(path: &Path, promises: &Promises, tally: &mut Tally) -> Vec<String> {
+/// A file, or the only one in a directory.
+fn file_at(path: &Path) -> PathBuf {
+    if path.is_file() {
+        return path.to_owned();
+    }
+    fs::read_dir(path).unwrap().next().unwrap().unwrap().path()
+}
+
+fn opened(path: &Path, promises: &Promises, tally: &mut Tally) -> Vec<String> {
     let Ok(store) = Store::open(path) else {
         tally.refused += 1;
         return Vec::new();
     };
-    let broken = promises.clone().broken(&store);
-    let found = store.verify().map_or(true, |report| !report.is_clean())
-        || broken.iter().any(|broken| broken.starts_with("verify") || broken.contains("examined"));
-    match (found, broken.is_empty()) {
+    let wrong = promises.served_wrong(&store);
+    let is_found = store.verify().map_or(true, |report| !report.is_clean());
+    match (is_found, promises.clone().broken(&store).is_empty()) {
         (true, _) => tally.found += 1,
         (false, true) => tally.harmless += 1,
         (false, false) => tally.unnoticed += 1,
     }
-    broken.into_iter().filter(|broken| broken.contains("wrong bytes")).collect()
+    wrong
+}
+
+fn rebuilt(path: &Path, mut promises: Promises) -> Vec<String> {
+    promises.forget_history();
+    match Store::rebuild(path).and_then(|_| Store::open(path)) {
+        Ok(store) => {
+            let broken = promises.broken(&store).into_iter();
+            broken.map(|broken| format!("with a new index: {broken}")).collect()
+        }
+        Err(error) => vec![format!("no new index: {}", whole(&error))],
+    }
 }
 
 fn copy_all(from: &Path, to: &Path) {
