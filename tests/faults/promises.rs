@@ -214,11 +214,16 @@ impl Promises {
         self.attempts.clear();
     }
 
+    /// Drops what nothing refers to.
+    pub(crate) fn collected(&mut self) {
+        self.puts.clear();
+        self.trees.clear();
+    }
+
     /// [`Self::broken`], and again after a collection that leaves nothing which is not needed.
     pub(crate) fn broken_even_after_collection(&mut self, store: &Store) -> Vec<String> {
         let mut broken = self.broken(store);
-        self.puts.clear();
-        self.trees.clear();
+        self.collected();
         let collected = store.gc(ruthless());
         if let Err(error) = collected {
             broken.push(format!("the store could not be collected: {}", whole(&error)));

@@ -173,7 +173,10 @@ fn packs(plan: &Plan, random: &mut Random, cases: u64, report: &mut Report) -> u
         found += u64::from(is_noticed);
         report.violate(&when, promises.served_wrong(&store));
         promises.put_again(&store).unwrap();
-        // What is left in the pack is moved out of it, and the pack goes.
+        let broken = promises.broken(&store).into_iter();
+        report.violate(&when, broken.filter(|broken| !broken.starts_with("verify")));
+        // The pack is damaged still. What is left in it is moved out of it, and the pack goes.
+        promises.collected();
         store.gc(ruthless()).unwrap();
         report.violate(&when, promises.broken_even_after_collection(&store));
     }
