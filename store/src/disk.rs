@@ -163,6 +163,11 @@ pub(crate) enum Copy {
 
 /// Reads the whole file. An error means that the question could not be answered.
 pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
+    inspect_paced(path, blob, |_| {})
+}
+
+/// Reads the whole file, telling `pace` how many bytes were read before it reads more.
+pub(crate) fn inspect_paced(path: &Path, blob: BlobRef, mut pace: impl FnMut(u64)) -> Result<Copy> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Missing),
@@ -180,6 +185,7 @@ pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
             break;
         }
         hasher.update(&buffer[..count]);
+        pace(count as u64);
     }
     Ok(if id_of(&hasher) == blob.id { Copy::Sound } else { Copy::Damaged })
 }

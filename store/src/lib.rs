@@ -73,4 +73,4 @@ pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use stats::Stats;
 pub use store::Store;
-pub use verify::VerifyReport;
+pub use verify::{Repair, VerifyOptions, VerifyReport};

@@ -28,5 +28,7 @@ mod rebuild;
 mod records;
 #[path = "store/reuse.rs"]
 mod reuse;
+#[path = "store/scrub.rs"]
+mod scrub;
 #[path = "store/support.rs"]
 mod support;

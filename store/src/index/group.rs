@@ -156,7 +156,7 @@ impl Writer {
         }
         let group = open.group.take()?;
         let outcome = open.commit(&self.path, &group.notes);
-        group.fate.settle(outcome.as_ref().map(|()| ()).map_err(Error::again));
+        group.fate.settle(outcome.as_ref().copied().map_err(Error::again));
         Some(Passed::Committed(outcome))
     }
 }

@@ -70,14 +70,19 @@ fn place(store: &Store, position: u64) -> Place {
 
 #[test]
 fn frames_then_table_then_name_then_rows() {
-    use Step::{Commit, Committed, CreateTemp, Publish, SyncDirectory, SyncTemp, WriteTemp};
+    use Step::{
+        Append, Commit, Committed, CreateTemp, Publish, SyncAppended, SyncDirectory, SyncTemp, WriteTemp,
+    };
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     script(None);
     put_batch(&store).unwrap();
     // Two frames and the table.
     let writes = [CreateTemp, WriteTemp, WriteTemp, WriteTemp, SyncTemp];
-    assert_eq!(trace(), [&writes[..], &[Publish, SyncDirectory, Commit, Committed]].concat());
+    assert_eq!(
+        trace(),
+        [&writes[..], &[Publish, SyncDirectory, Append, SyncAppended, Commit, Committed]].concat()
+    );
 }
 
 #[test]
@@ -171,7 +176,7 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
             let other = tempfile::tempdir().unwrap();
             let other = Store::open(other.path()).unwrap();
             put_batch(&other).unwrap();
-            LIVE.map(|seed| other.remove_artifact(key(seed)).unwrap());
+            let _ = LIVE.map(|seed| other.remove_artifact(key(seed)).unwrap());
             script(None);
             other.gc(ruthless()).unwrap();
             trace().iter().position(|step| *step == stop).unwrap()
@@ -183,7 +188,7 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
         assert!(is_whole(&store));
         assert_eq!(packs_in(dir.path()), 1);
         assert!(store.verify().unwrap().is_clean());
-        LIVE.map(|seed| store.remove_artifact(key(seed)).unwrap());
+        let _ = LIVE.map(|seed| store.remove_artifact(key(seed)).unwrap());
     }
     store.gc(ruthless()).unwrap();
     assert_eq!(packs_in(dir.path()), 0);
