@@ -375,11 +375,49 @@ pub enum StoreCommand {
     },
     /// Read and hash everything again
     #[command(after_help = "\
-What is damaged is taken out of service; building again heals it.
+What is damaged is taken out of service; building again heals it, and so does another store that has it.
 
 Examples:
-  build-swarm store verify && build-swarm finalize")]
-    Verify {
+  build-swarm store verify && build-swarm finalize
+  build-swarm store verify --rate 50M --resume
+  build-swarm store verify --repair-from /mnt/backup")]
+    Verify(StoreVerify),
+    /// Copy the whole store while it is in use
+    #[command(after_help = "\
+The directory is new, empty or an earlier backup: then only what is new is copied. A backup is a store. On the same file
+system blobs get a second name, which is no help when the disk fails.
+
+Examples:
+  build-swarm store backup /mnt/backup")]
+    Backup {
+        /// Directory for the backup
+        #[arg(value_name = "DIRECTORY")]
+        to: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the store from a backup
+    #[command(after_help = "\
+There must be no store yet. Every blob is read and hashed.
+
+Examples:
+  build-swarm store restore /mnt/backup")]
+    Restore {
+        /// The backup
+        #[arg(value_name = "DIRECTORY")]
+        from: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a lost or damaged index again from blobs and journal
+    #[command(after_help = "\
+The old index is kept beside the new one. Runs and attempts are not in the new one.
+
+Examples:
+  build-swarm store rebuild && build-swarm store verify")]
+    Rebuild {
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -450,6 +488,23 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Options of `store verify`.
+#[derive(Debug, Args)]
+pub struct StoreVerify {
+    /// Read no more than so many bytes a second, as in 50M
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    pub rate: Option<u64>,
+    /// Go on where the last one with this option ended
+    #[arg(long)]
+    pub resume: bool,
+    /// Take what is damaged or missing from another store or a backup
+    #[arg(long, value_name = "DIRECTORY")]
+    pub repair_from: Option<PathBuf>,
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `finalize`.

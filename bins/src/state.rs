@@ -51,7 +51,9 @@ impl State {
         Ok(Store::open_read_only(self.store())?)
     }
 
-    fn store(&self) -> PathBuf {
+    /// The store, which need not be there.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
         self.directory.join("store")
     }
 

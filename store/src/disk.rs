@@ -166,6 +166,11 @@ pub(crate) enum Copy {
 
 /// Reads the whole file. An error means that the question could not be answered.
 pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
+    inspect_paced(path, blob, |_| {})
+}
+
+/// Reads the whole file, telling `pace` how many bytes were read before it reads more.
+pub(crate) fn inspect_paced(path: &Path, blob: BlobRef, mut pace: impl FnMut(u64)) -> Result<Copy> {
     let mut file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Copy::Missing),
@@ -184,6 +189,7 @@ pub(crate) fn inspect(path: &Path, blob: BlobRef) -> Result<Copy> {
             break;
         }
         hasher.update(&buffer[..count]);
+        pace(count as u64);
     }
     Ok(if id_of(&hasher) == blob.id { Copy::Sound } else { Copy::Damaged })
 }

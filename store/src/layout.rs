@@ -49,6 +49,11 @@ impl Layout {
         self.root.join("packs")
     }
 
+    /// How far a verification in steps has come.
+    pub(crate) fn verified(&self) -> PathBuf {
+        self.root.join("verified")
+    }
+
     /// The pack whose bytes have this address.
     pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
         self.packs().join(id.to_string())

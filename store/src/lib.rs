@@ -81,4 +81,4 @@ pub use snapshots::{
 };
 pub use stats::Stats;
 pub use store::Store;
-pub use verify::VerifyReport;
+pub use verify::{Repair, VerifyOptions, VerifyReport};

@@ -1,6 +1,8 @@
 //! Reading everything again.
 
+mod options;
 mod packs;
+mod repair;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +12,17 @@ use buildswarm_core::artifact::BlobRef;
 use buildswarm_core::{BlobId, BuildKey};
 use rusqlite::params;
 
-use crate::disk::Copy;
+use crate::backup::Progress;
+use crate::disk::{self, Copy};
 use crate::error::Result;
-use crate::index::rows::{self, PackNumber, Place, Stored};
-use crate::index::values::Bytes32;
+use crate::gc::Tally;
+use crate::index::rows::{self, Place, Stored};
+use crate::index::values::{Bytes32, Unsigned};
+use crate::journal::Replay;
 use crate::store::{Shared, Store};
+use options::{Pace, Position, Share, Tell};
+
+pub use options::{Repair, VerifyOptions};
 
 /// Blobs a thread takes at a time: its read transaction stays short, and threads rarely meet.
 const PAGE: i64 = 64;
@@ -38,6 +46,14 @@ pub struct VerifyReport {
     pub unreadable: Vec<(PathBuf, String)>,
     /// What the index's own checks found.
     pub index: Vec<String>,
+    /// Damaged records of the journal. They have been written anew, unless the store is open for reading only.
+    pub journal: Vec<String>,
+    /// Blobs that were damaged or missing, now or before, and are sound again: whoever was asked for them had them.
+    pub repaired: Vec<BlobRef>,
+    /// Blobs that whoever was asked for them could not give, with the reason; those it does not have are not among them.
+    pub unrepaired: Vec<(BlobRef, String)>,
+    /// Whether it was stopped before everything was read.
+    pub stopped: bool,
     /// Keys that have an artifact but do not resolve, because one of its blobs is out of service.
     pub unresolvable: Vec<BuildKey>,
 }
@@ -51,6 +67,8 @@ impl VerifyReport {
             && self.damaged_packs.is_empty()
             && self.unreadable.is_empty()
             && self.index.is_empty()
+            && self.journal.is_empty()
+            && self.unrepaired.is_empty()
             && self.unresolvable.is_empty()
     }
 
@@ -76,10 +94,23 @@ impl VerifyReport {
 }
 
 /// Where the threads are.
-struct Progress {
-    pack: PackNumber,
-    after: Option<BlobId>,
+struct Cursor {
+    position: Position,
+    so_far: Progress,
     report: VerifyReport,
+}
+
+impl Cursor {
+    /// Has what was read count, and tells whoever wants to know. Whether to go on.
+    fn advance(&mut self, tell: Option<&Tell<'_>>, found: VerifyReport) -> bool {
+        self.so_far.done.count += found.checked;
+        self.so_far.done.bytes += found.bytes;
+        self.report.absorb(found);
+        if tell.is_some_and(|tell| tell(self.so_far).is_break()) {
+            self.report.stopped = true;
+        }
+        !self.report.stopped
+    }
 }
 
 impl Store {
@@ -89,18 +120,67 @@ impl Store {
     /// # Errors
     /// Those of the index; a blob that cannot be read is part of the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let report = VerifyReport::default();
-        let progress = Mutex::new(Progress { pack: PackNumber::FIRST, after: None, report });
-        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.verify_with(&VerifyOptions::default())
+    }
+
+    /// As [`verify`](Self::verify), at a bounded rate, in steps, with repair, or with news of how far it is.
+    ///
+    /// ```
+    /// use buildswarm_store::{Store, VerifyOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (path, to) = (dir.path().join("store"), dir.path().join("backup"));
+    /// # let store = Store::open(&path)?;
+    /// # store.put_bytes(b"the log of a build")?;
+    /// # store.backup(&to)?;
+    /// let backup = Store::open_read_only(&to)?;
+    /// let peer = backup.peer();
+    /// let options = VerifyOptions { repair: Some(&peer), ..VerifyOptions::default() };
+    /// assert!(store.verify_with(&options)?.is_clean());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify); [`Error::ReadOnly`](crate::Error::ReadOnly) if steps or repair are asked for and the
+    /// store is open for reading only.
+    pub fn verify_with(&self, options: &VerifyOptions<'_>) -> Result<VerifyReport> {
+        if options.resume || options.repair.is_some() {
+            self.shared.require_writable()?;
+        }
+        let position =
+            if options.resume { Position::load(&self.shared.layout)? } else { Position::default() };
+        let total = self.shared.total_after(position)?;
+        let so_far = Progress { total, ..Progress::default() };
+        let cursor = Mutex::new(Cursor { position, so_far, report: VerifyReport::default() });
+        let pace = options.bytes_per_second.map(Pace::new);
+        let share = Share {
+            cursor: &cursor,
+            progress: options.progress,
+            resume: options.resume,
+            pace: pace.as_ref(),
+        };
+        // One thread reads faster than anybody bounds it to, and where one is can be written down.
+        let one = options.resume || pace.is_some();
+        let threads = if one { 1 } else { thread::available_parallelism().map_or(1, std::num::NonZero::get) };
         thread::scope(|scope| {
             let workers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| self.shared.verify_share(&progress))).collect();
+                (0..threads).map(|_| scope.spawn(|| self.shared.verify_share(&share))).collect();
             workers.into_iter().try_for_each(|worker| match worker.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),
             })
         })?;
-        let mut report = progress.into_inner().unwrap_or_else(PoisonError::into_inner).report;
+        let Cursor { position, mut report, .. } = cursor.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if options.resume {
+            let left = report.stopped.then_some(position);
+            left.map_or_else(
+                || Position::forget(&self.shared.layout),
+                |left| left.save(&self.shared.layout),
+            )?;
+        }
+        if let Some(repair) = options.repair {
+            self.shared.repair(repair, &mut report)?;
+        }
+        report.journal = self.shared.verify_journal()?;
         report.damaged.sort_unstable_by_key(|blob| blob.id);
         report.missing.sort_unstable_by_key(|blob| blob.id);
         report.damaged_packs.sort_unstable();
@@ -113,35 +193,72 @@ impl Store {
 
 impl Shared {
     /// What one of the threads does.
-    fn verify_share(&self, progress: &Mutex<Progress>) -> Result<()> {
-        self.verify_packs(progress)?;
-        self.verify_pages(progress)
+    fn verify_share(&self, share: &Share<'_>) -> Result<()> {
+        if self.verify_packs(share)? { self.verify_pages(share) } else { Ok(()) }
     }
 
     /// Blobs in the index and in files of their own.
-    fn verify_pages(&self, progress: &Mutex<Progress>) -> Result<()> {
+    fn verify_pages(&self, share: &Share<'_>) -> Result<()> {
         loop {
             let page = {
-                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                let page = self.sound_after(progress.after)?;
+                let mut cursor = share.cursor();
+                let page = self.sound_after(cursor.position.after)?;
                 let Some(last) = page.last() else { return Ok(()) };
-                progress.after = Some(last.blob.id);
+                // With one thread, everything before this page has been read.
+                share.save(&self.layout, cursor.position)?;
+                cursor.position.after = Some(last.blob.id);
                 page
             };
+            let mut found = VerifyReport::default();
             for stored in page {
-                let found = self.verify_one(&stored);
                 let path = match stored.place {
                     Place::Inline(_) => self.index.path().to_owned(),
                     Place::File | Place::Packed { .. } => self.layout.blob(&stored.blob.id),
                 };
-                progress.lock().unwrap_or_else(PoisonError::into_inner).report.add(stored.blob, path, found);
+                found.add(stored.blob, path, self.verify_one(&stored, share));
+            }
+            if !share.cursor().advance(share.progress, found) {
+                return Ok(());
             }
         }
     }
 
-    fn verify_one(&self, stored: &Stored) -> Result<Copy> {
-        let found = self.examine(stored)?;
+    fn verify_one(&self, stored: &Stored, share: &Share<'_>) -> Result<Copy> {
+        let found = match stored.place {
+            Place::File => disk::inspect_paced(&self.layout.blob(&stored.blob.id), stored.blob, |bytes| {
+                share.spend(bytes)
+            })?,
+            Place::Inline(_) | Place::Packed { .. } => {
+                share.spend(stored.blob.size);
+                self.examine(stored)?
+            }
+        };
         self.judge(stored.blob.id, found)
+    }
+
+    /// What of the journal is damaged. What it says is written anew from the index then, which knows all of it.
+    fn verify_journal(&self) -> Result<Vec<String>> {
+        let replay = Replay::of(&self.layout, |_| Ok(()))?;
+        // What is being written just now looks as if it were torn.
+        let damage: Vec<String> =
+            replay.damage.iter().filter(|damage| !damage.is_tail()).map(ToString::to_string).collect();
+        if !damage.is_empty() {
+            self.index.renew_journal()?;
+        }
+        Ok(damage)
+    }
+
+    fn total_after(&self, position: Position) -> Result<Tally> {
+        self.index.read(|reader| {
+            let (pack, after) = position.columns();
+            let total = reader.query_row(
+                "SELECT count(*), ifnull(sum(size), 0) FROM blobs WHERE state = 'sound'
+                     AND CASE WHEN pack IS NULL THEN ?2 IS NULL OR id > ?2 ELSE pack > ?1 END",
+                params![pack, after],
+                |row| Ok(Tally { count: row.get::<_, Unsigned>(0)?.0, bytes: row.get::<_, Unsigned>(1)?.0 }),
+            )?;
+            Ok(total)
+        })
     }
 
     /// What is to be said of a blob that was found like this, and takes it out of service if it is damaged.

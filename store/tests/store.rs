@@ -32,6 +32,8 @@ mod rebuild;
 mod records;
 #[path = "store/reuse.rs"]
 mod reuse;
+#[path = "store/scrub.rs"]
+mod scrub;
 #[path = "store/snapshots.rs"]
 mod snapshots;
 #[path = "store/support.rs"]

@@ -1,6 +1,8 @@
 //! `store`
 
+mod copies;
 mod snapshot;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -20,7 +22,10 @@ pub(super) fn run(config: &Config, command: &StoreCommand) -> Result<ExitCode> {
     match command {
         StoreCommand::Ls { package, json } => list(&state.read_store()?, package.as_deref(), *json),
         StoreCommand::Stats { json } => stats(&state.read_store()?, *json),
-        StoreCommand::Verify { json } => verify(&state.open_store()?, *json),
+        StoreCommand::Verify(options) => verify::run(&state, options),
+        StoreCommand::Rebuild { json } => copies::rebuild(&state, *json),
+        StoreCommand::Backup { to, json } => copies::backup(&state, to, *json),
+        StoreCommand::Restore { from, json } => copies::restore(&state, from, *json),
         StoreCommand::Gc { dry_run, keep_days, json } => {
             let store = if *dry_run { state.read_store()? } else { state.open_store()? };
             collect(&store, *dry_run, *keep_days, *json)
@@ -113,35 +118,6 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
         println!("{:>8} damaged blobs, {} files in quarantine", stats.bad_blobs, stats.quarantined);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn verify(store: &Store, json: bool) -> Result<ExitCode> {
-    let report = store.verify()?;
-    if json {
-        let line = serde_json::json!({
-            "checked": report.checked, "bytes": report.bytes, "damaged": report.damaged,
-            "missing": report.missing, "damaged_packs": report.damaged_packs, "index": report.index, "unresolvable": report.unresolvable,
-            "unreadable": report.unreadable.iter().map(|(path, reason)| format!("{}: {reason}", path.display()))
-                .collect::<Vec<_>>(),
-        });
-        println!("{line}");
-    } else {
-        println!("{} blobs read, {}", report.checked, bytes(report.bytes));
-        let problems = [("damaged", &report.damaged), ("missing", &report.missing)];
-        for (what, blob) in
-            problems.iter().flat_map(|(what, blobs)| blobs.iter().map(move |blob| (what, blob)))
-        {
-            println!("{what}: {} ({})", blob.id, bytes(blob.size));
-        }
-        report.damaged_packs.iter().for_each(|pack| println!("damaged pack: {pack}, collection mends it"));
-        for (path, reason) in &report.unreadable {
-            println!("unreadable: {}: {reason}", path.display());
-        }
-        report.index.iter().for_each(|finding| println!("index: {finding}"));
-        report.unresolvable.iter().for_each(|key| println!("no longer resolves: {key}"));
-        println!("{}", if report.is_clean() { "all sound" } else { "build again what no longer resolves" });
-    }
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn collect(store: &Store, dry_run: bool, keep_days: u32, json: bool) -> Result<ExitCode> {

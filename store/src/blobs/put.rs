@@ -15,7 +15,7 @@ use crate::store::Shared;
 
 impl Shared {
     /// Makes received bytes visible: durable file, durable name, durable row, in this order.
-    pub(super) fn publish(&self, received: Received) -> Result<BlobRef> {
+    pub(crate) fn publish(&self, received: Received) -> Result<BlobRef> {
         let blob = received.blob;
         let path = self.layout.blob(&blob.id);
         let _turn = self.turn(&blob.id);
@@ -52,7 +52,7 @@ impl Shared {
     }
 
     /// Stores a small blob in the index.
-    pub(super) fn put_inline(&self, bytes: &[u8]) -> Result<BlobRef> {
+    pub(crate) fn put_inline(&self, bytes: &[u8]) -> Result<BlobRef> {
         let blob = BlobRef { id: BlobId::of(bytes), size: bytes.len() as u64 };
         let now = now();
         disk::require_headroom(self.layout.root(), blob.size)?;

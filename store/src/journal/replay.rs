@@ -18,6 +18,12 @@ pub(crate) struct Damage {
     is_tail: bool,
 }
 
+impl Damage {
+    pub(crate) const fn is_tail(&self) -> bool {
+        self.is_tail
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, from, to, is_tail } = self;

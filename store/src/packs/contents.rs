@@ -33,7 +33,7 @@ pub(crate) fn contents(path: &Path, file: BlobRef) -> Result<Option<Contents>> {
     let Some(open) = PackFile::open(path, PackNumber::FIRST, pack)? else { return Ok(None) };
     let mut reader = PackReader::new(Arc::new(open));
     let members = members(&mut reader, unpacked).map_err(named)?;
-    let Walked { intact, members } = reader.walk(members).map_err(named)?;
+    let Walked { intact, members } = reader.walk(members, |_| {}).map_err(named)?;
     let members = members.into_iter().filter(|(_, copy)| *copy == crate::disk::Copy::Sound);
     Ok(Some(Contents { pack, intact, members: members.map(|(stored, _)| stored).collect() }))
 }

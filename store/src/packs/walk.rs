@@ -63,11 +63,11 @@ impl Current {
 
 impl PackReader {
     /// Reads a pack from its beginning to its end: whether it is what its name says, and whether these blobs, in the order
-    /// of their positions, are what theirs say.
+    /// of their positions, are what theirs say. `pace` is told how many bytes were read before more are.
     ///
     /// # Errors
     /// Those of reading the file. Damage is none.
-    pub(crate) fn walk(&mut self, members: Vec<Stored>) -> io::Result<Walked> {
+    pub(crate) fn walk(&mut self, members: Vec<Stored>, mut pace: impl FnMut(u64)) -> io::Result<Walked> {
         let mut hasher = blake3::Hasher::new();
         let mut begin = 0;
         let mut found = Vec::with_capacity(members.len());
@@ -79,6 +79,7 @@ impl PackReader {
                 Err(error) => return Err(error),
             };
             hasher.update(self.stored_bytes());
+            pace(self.stored_bytes().len() as u64);
             let length = self.file().unpacked(number) as u64;
             let piece = whole.then(|| self.stream());
             let reached = |current: &mut Current| current.at < begin + length;

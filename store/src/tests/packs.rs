@@ -70,14 +70,19 @@ fn place(store: &Store, position: u64) -> Place {
 
 #[test]
 fn frames_then_table_then_name_then_rows() {
-    use Step::{Commit, Committed, CreateTemp, Publish, SyncDirectory, SyncTemp, WriteTemp};
+    use Step::{
+        Append, Commit, Committed, CreateTemp, Publish, SyncAppended, SyncDirectory, SyncTemp, WriteTemp,
+    };
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     script(None);
     put_batch(&store).unwrap();
     // Two frames and the table.
     let writes = [CreateTemp, WriteTemp, WriteTemp, WriteTemp, SyncTemp];
-    assert_eq!(trace(), [&writes[..], &[Publish, SyncDirectory, Commit, Committed]].concat());
+    assert_eq!(
+        trace(),
+        [&writes[..], &[Publish, SyncDirectory, Append, SyncAppended, Commit, Committed]].concat()
+    );
 }
 
 #[test]

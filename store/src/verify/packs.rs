@@ -1,8 +1,7 @@
 //! Reading packs again, each once from its beginning to its end.
 
-use std::sync::{Mutex, PoisonError};
-
-use super::{Progress, VerifyReport};
+use super::VerifyReport;
+use super::options::Share;
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
 use crate::index::rows::{self as blobs, PackNumber, Stored};
@@ -10,30 +9,35 @@ use crate::packs::{Pack, PackReader, rows};
 use crate::store::Shared;
 
 impl Shared {
-    pub(super) fn verify_packs(&self, progress: &Mutex<Progress>) -> Result<()> {
+    /// Whether to go on with what is not in packs.
+    pub(super) fn verify_packs(&self, share: &Share<'_>) -> Result<bool> {
         loop {
             let number = {
-                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                let next = self.index.read(|reader| Ok(rows::in_use(reader, progress.pack, 1)?))?;
-                let Some(number) = next.first().copied() else { return Ok(()) };
-                progress.pack = number;
+                let mut cursor = share.cursor();
+                let next = self.index.read(|reader| Ok(rows::in_use(reader, cursor.position.pack, 1)?))?;
+                let Some(number) = next.first().copied() else { return Ok(!cursor.report.stopped) };
+                share.save(&self.layout, cursor.position)?;
+                cursor.position.pack = number;
                 number
             };
             // One that has been removed since is of no interest.
             let Some(pack) = self.pack(number)? else { continue };
-            let found = self.verify_pack(number, pack)?;
-            progress.lock().unwrap_or_else(PoisonError::into_inner).report.absorb(found);
+            let found = self.verify_pack(number, pack, share)?;
+            if !share.cursor().advance(share.progress, found) {
+                return Ok(false);
+            }
         }
     }
 
-    fn verify_pack(&self, number: PackNumber, pack: Pack) -> Result<VerifyReport> {
+    fn verify_pack(&self, number: PackNumber, pack: Pack, share: &Share<'_>) -> Result<VerifyReport> {
         let members = self.index.read(|reader| Ok(rows::members(reader, number)?))?;
         let Some(file) = self.open_pack(number)? else {
             return self.verify_lost_pack(number, pack, &members);
         };
         let path = self.layout.pack(&pack.id);
         let mut report = VerifyReport::default();
-        match PackReader::new(file).walk(members).map_err(Error::io(READ, &path)) {
+        match PackReader::new(file).walk(members, |bytes| share.spend(bytes)).map_err(Error::io(READ, &path))
+        {
             Err(error) => report.unreadable.push((path, error.to_string())),
             Ok(walked) => {
                 for (stored, found) in walked.members {
