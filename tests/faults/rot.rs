@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use buildswarm_store::{Error, Store};
+use buildswarm_store::{Error, Store, VerifyOptions, VerifyReport};
 use tempfile::TempDir;
 
 use crate::content::{Random, artifact, blob, content, file_of, parts, ruthless};
@@ -33,16 +33,16 @@ const ROTS: [Rot; 6] = [Rot::FlipBit, Rot::Truncate, Rot::Append, Rot::Delete, R
 /// Bytes that [`Rot::Zero`] clears: a page.
 const ZEROED_BYTES: usize = 4096;
 
-/// Who meets the damage first.
+/// Who meets the damage first; healed it is afterwards in any case.
 #[derive(Debug, Clone, Copy)]
 enum Met {
     Reading,
     Verifying,
     Linking,
-    Putting,
+    Healing,
 }
 
-const MET: [Met; 4] = [Met::Reading, Met::Verifying, Met::Linking, Met::Putting];
+const MET: [Met; 4] = [Met::Reading, Met::Verifying, Met::Linking, Met::Healing];
 
 pub(crate) fn run(plan: &Plan) -> Report {
     let mut report = Report::default();
@@ -81,7 +81,10 @@ fn befall(path: &Path, rot: Rot, other: &[u8], random: &mut Random) {
 
 /// How many cases there were.
 fn blobs(plan: &Plan, random: &mut Random, cases: u64, report: &mut Report) -> u64 {
-    let (_dir, store, mut promises) = stocked();
+    let (dir, store, mut promises) = stocked();
+    let elsewhere = dir.path().join("elsewhere");
+    Store::restore(store.path(), &elsewhere).unwrap();
+    let elsewhere = Store::open_read_only(elsewhere).unwrap();
     let is_file = |seed: &u64| file_of(store.path(), blob(parts(*seed)[0]).id).exists();
     let seeds: Vec<u64> = promises.artifacts().filter(is_file).collect();
     for case in 0..cases {
@@ -97,6 +100,13 @@ fn blobs(plan: &Plan, random: &mut Random, cases: u64, report: &mut Report) -> u
         befall(&file_of(store.path(), blob(part).id), rot, &content(parts(other)[0]), random);
         let when = format!("case {case}, {rot:?} met by {met:?}");
         report.violate(&when, meet(&store, met, seed));
+        if random.below(2) == 0 {
+            store.put_bytes(&content(part)).unwrap();
+        } else {
+            let peer = elsewhere.peer();
+            let options = VerifyOptions { repair: Some(&peer), ..VerifyOptions::default() };
+            report.violate(&when, unrepaired(&store.verify_with(&options).unwrap(), part));
+        }
         report.violate(&when, promises.broken(&store));
     }
     cases
@@ -123,13 +133,18 @@ fn meet(store: &Store, met: Met, seed: u64) -> Vec<String> {
             Ok(None) => {}
             other => wrong.push(format!("there is a file to link: {other:?}")),
         },
-        Met::Putting => {}
+        Met::Healing => {}
     }
-    if !matches!(met, Met::Putting) && store.artifact(artifact(seed).key).unwrap().is_some() {
+    if !matches!(met, Met::Healing) && store.artifact(artifact(seed).key).unwrap().is_some() {
         wrong.push("its artifact resolves".to_owned());
     }
-    store.put_bytes(&bytes).unwrap();
     wrong
+}
+
+/// That a peer's copy of the one damaged blob was not taken.
+fn unrepaired(found: &VerifyReport, part: u64) -> Option<String> {
+    let is_repaired = found.is_clean() && found.repaired == [blob(part)];
+    (!is_repaired).then(|| format!("a peer did not repair it: {found:?}"))
 }
 
 /// A store with some artifacts.
