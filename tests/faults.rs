@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "clippy sees tests in test functions only, and here are none")]
 
+#[path = "faults/acts.rs"]
+mod acts;
 #[path = "faults/backup.rs"]
 mod backup;
 #[path = "faults/child.rs"]

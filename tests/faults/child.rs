@@ -9,6 +9,7 @@ use std::thread;
 use buildswarm_store::faults::{self, At, Fault, Then, Weakness};
 use buildswarm_store::{Error, Store};
 
+use crate::acts::Act;
 use crate::content::{CHANNELS, NUMBERS, long};
 use crate::load::{Load, count_collections_from};
 use crate::promises::whole;
@@ -32,6 +33,8 @@ pub(crate) struct Order {
     pub(crate) times: u64,
     /// Wait until what was said has been heard.
     pub(crate) answered: bool,
+    /// Do this rather than use the store.
+    pub(crate) act: Option<Act>,
     /// Say what failed and go on, rather than fail.
     pub(crate) goes_on: bool,
     /// Small blobs put first: enough of them, and the index's log is written from its beginning again, in place.
@@ -48,6 +51,7 @@ impl Order {
             threads: 1,
             times: 1,
             answered: false,
+            act: None,
             goes_on: false,
             warm: 0,
         }
@@ -70,6 +74,7 @@ impl Order {
             &self.threads.to_string(),
             &self.times.to_string(),
             &self.answered.to_string(),
+            self.act.map(Act::name).unwrap_or_default(),
             &self.goes_on.to_string(),
             &self.warm.to_string(),
         ];
@@ -90,6 +95,7 @@ impl Order {
             threads: line().parse().unwrap(),
             times: line().parse().unwrap(),
             answered: line().parse().unwrap(),
+            act: Act::named(line()),
             goes_on: line().parse().unwrap(),
             warm: line().parse().unwrap(),
         })
@@ -101,7 +107,7 @@ impl Order {
             faults::weaken(&[weakness]);
         }
         count_collections_from(self.round * NUMBERS);
-        faults::label("open");
+        faults::label(self.act.map_or("open", Act::name));
         match &self.die {
             Some((name, nth)) => {
                 let at = At::Name { name: name.clone(), nth: *nth };
@@ -109,6 +115,16 @@ impl Order {
             }
             None => faults::watch(),
         }
+        match self.act {
+            Some(act) => act.carry_out(&self.store).unwrap(),
+            None => self.use_store(),
+        }
+        for (name, times) in faults::disarm().reached {
+            println!("reached {name} {times}");
+        }
+    }
+
+    fn use_store(&self) {
         let store = Store::open(&self.store).unwrap();
         let say = |line: &str| self.say(line);
         for number in 0..self.warm {
@@ -137,9 +153,6 @@ impl Order {
         });
         faults::label("close");
         drop(store);
-        for (name, times) in faults::disarm().reached {
-            println!("reached {name} {times}");
-        }
     }
 
     /// Ends this process because of an error, unless it was to be expected.

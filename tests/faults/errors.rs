@@ -3,13 +3,12 @@
 //! Whoever asked must be told, every promise must be kept, and as soon as steps succeed again everything must work,
 //! in the same process.
 
-use std::fs;
-use std::path::Path;
 use std::sync::Mutex;
 
 use buildswarm_store::faults::{self, At, Fault, Kind, Then, Watched, Weakness};
 use buildswarm_store::{Error, Result, Store};
 
+use crate::acts::{Act, copy_all};
 use crate::load::{Load, Verb, verbs};
 use crate::plan::{Plan, Report};
 use crate::promises::{Promises, whole};
@@ -24,11 +23,14 @@ const CASES_MIN: (u64, u64) = (600, 3000);
 pub(crate) fn run(plan: &Plan) -> Report {
     let mut report = Report::default();
     let mut bench = Bench::default();
-    for way in ways(plan) {
+    for (way, distance) in ways(plan) {
+        bench.distance = distance;
         for verb in verbs() {
             bench.every_step(plan, &verb, way, &mut report);
         }
-        bench.every_step_of_opening(plan, way, &mut report);
+        for act in Act::ALL {
+            bench.every_step_of(plan, act, way, &mut report);
+        }
     }
     report.count_of(plan, "I/O errors: cases", bench.cases, plan.of(CASES_MIN.0, CASES_MIN.1));
     swallowed(&mut report);
@@ -38,16 +40,19 @@ pub(crate) fn run(plan: &Plan) -> Report {
 /// A kind of error, and whether it stays.
 type Way = (Kind, bool);
 
-fn ways(plan: &Plan) -> Vec<Way> {
+/// Each with the distance of the steps that fail: the short tier leaves out some.
+fn ways(plan: &Plan) -> Vec<(Way, u64)> {
     if !plan.is_long() {
-        return vec![(Kind::Io, false), (Kind::NoSpace, true), (Kind::ShortWrite, false)];
+        return vec![((Kind::Io, false), 1), ((Kind::NoSpace, true), 5), ((Kind::ShortWrite, false), 5)];
     }
-    Kind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]).collect()
+    Kind::ALL.into_iter().flat_map(|kind| [((kind, false), 1), ((kind, true), 1)]).collect()
 }
 
 #[derive(Default)]
 struct Bench {
     cases: u64,
+    /// How far the steps are apart that fail.
+    distance: u64,
 }
 
 impl Bench {
@@ -77,37 +82,35 @@ impl Bench {
                     return;
                 }
                 self.cases += 1;
-                number += 1;
+                number += self.distance;
             }
         }
     }
 
-    /// The same for the opening of a store: of a new one, and of one that was left in disorder.
-    fn every_step_of_opening(&mut self, plan: &Plan, way: Way, report: &mut Report) {
-        faults::label("open");
-        for made in [false, true] {
-            for number in 0.. {
-                if plan.is_over() {
-                    return;
-                }
-                let dir = scratch();
-                let path = dir.path().join("store");
-                let promises = Mutex::new(Promises::default());
-                if made {
-                    disorder(&path, &promises);
-                }
-                let (outcome, watched) = failing(way, number, || Store::open(&path).map(drop));
-                let when = format!("open when step {number} fails with {way:?}");
-                report.violate(&when, unlike(way, &outcome, &watched));
-                match Store::open(&path) {
-                    Ok(store) => report.violate(&when, promises.lock().unwrap().broken(&store)),
-                    Err(error) => report.violations.push(format!("{when}: for good: {}", whole(&error))),
-                }
-                if watched.struck.is_none() {
-                    break;
-                }
-                self.cases += 1;
+    /// The same for what is done to a store that nobody has open.
+    fn every_step_of(&mut self, plan: &Plan, act: Act, way: Way, report: &mut Report) {
+        let template = scratch();
+        let prepared = template.path().join("store");
+        let promises = act.prepare(&prepared);
+        faults::label(act.name());
+        for number in (0..).step_by(self.distance as usize) {
+            if plan.is_over() {
+                return;
             }
+            let dir = scratch();
+            let path = dir.path().join("store");
+            copy_all(&prepared, &path);
+            let (outcome, watched) = failing(way, number, || act.carry_out(&path));
+            let when = format!("{} when step {number} fails with {way:?}", act.name());
+            report.violate(&when, unlike(way, &outcome, &watched));
+            match act.finish(&path) {
+                Ok(store) => report.violate(&when, promises.clone().broken(&store)),
+                Err(error) => report.violations.push(format!("{when}: for good: {}", whole(&error))),
+            }
+            if watched.struck.is_none() {
+                break;
+            }
+            self.cases += 1;
         }
     }
 }
@@ -115,16 +118,6 @@ impl Bench {
 /// The verb again, for a load of another store.
 fn verb_by_name<'a>(name: &str) -> fn(&mut Load<'a>) -> Result<()> {
     verbs().into_iter().find(|(found, _)| *found == name).unwrap().1
-}
-
-/// A store with something in it, as a process leaves it that is killed.
-fn disorder(path: &Path, promises: &Mutex<Promises>) {
-    let store = Store::open(path).unwrap();
-    let say = |line: &str| promises.lock().unwrap().hear(line);
-    Load::new(&store, 0, 0, &say).everything().unwrap();
-    drop(store);
-    fs::write(path.join("tmp/left"), b"left").unwrap();
-    fs::write(path.join("lock"), b"1\n").unwrap();
 }
 
 /// Does something while the step with this number fails.
@@ -146,6 +139,8 @@ fn unlike(way: Way, outcome: &Result<()>, watched: &Watched) -> Option<String> {
         (Ok(()), Some(at)) if at.starts_with("materialise/read-file/") => None,
         // It only spares work.
         (Ok(()), Some(at)) if at.contains("/write-cache/") => None,
+        // It is copied where it cannot get a second name.
+        (Ok(()), Some(at)) if at.contains("/link/") => None,
         // Whoever reads damaged bytes is told that they are, whether or not they could be set aside.
         (Ok(()), Some(at)) if at.starts_with("damage/") => None,
         (Ok(()), Some(at)) => Some(format!("nobody was told of {at}")),

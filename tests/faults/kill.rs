@@ -13,6 +13,7 @@ use buildswarm_store::Store;
 use buildswarm_store::faults::Weakness;
 use tempfile::TempDir;
 
+use crate::acts::{Act, copy_all};
 use crate::child::Order;
 use crate::content::files_in;
 use crate::load::Load;
@@ -159,22 +160,58 @@ fn at_every_point(plan: &Plan, report: &mut Report) -> (u64, u64) {
     assert!(first.lived && second.lived, "{:?}", report.violations);
     let visits_max = plan.of(1, VISITS_MAX);
     let mut kills = 0;
-    let made = first.reached.iter().filter(|(name, _)| name.starts_with("open/"));
-    for (name, nth) in visits(visits_max, made) {
-        let mut new = Victim::new();
-        kills += kill_at(&mut new, &name, nth, report);
-        // What was made halfway is made whole by the next.
-        let ended = new.next(&new.order(), None, report, "opened again");
-        assert!(ended.lived, "{:?}", report.violations);
-    }
     for (name, nth) in visits(visits_max, second.reached.iter()) {
         if plan.is_over() {
             break;
         }
         kills += kill_at(&mut victim, &name, nth, report);
     }
-    let names = first.reached.keys().chain(second.reached.keys()).collect::<BTreeSet<_>>();
+    let mut names: BTreeSet<String> = second.reached.into_keys().collect();
+    for act in Act::ALL {
+        kills += at_every_point_of(plan, act, visits_max, &mut names, report);
+    }
     (names.len() as u64, kills)
+}
+
+/// The same for what is done to a store that nobody has open.
+fn at_every_point_of(
+    plan: &Plan,
+    act: Act,
+    visits_max: u64,
+    names: &mut BTreeSet<String>,
+    report: &mut Report,
+) -> u64 {
+    let dir = scratch();
+    let prepared = dir.path().join("prepared");
+    let promises = act.prepare(&prepared);
+    let mut kills = 0;
+    let mut carry_out = |die: Option<(String, u64)>| {
+        let path = dir.path().join(format!("store-{kills}"));
+        kills += 1;
+        copy_all(&prepared, &path);
+        let order = Order { act: Some(act), die, ..Order::new(&path, 0) };
+        let (status, reached) = hear(order.command().spawn().unwrap(), None, &mut Promises::default());
+        (path, status, reached)
+    };
+    let (_, status, reached) = carry_out(None);
+    assert!(status.success(), "{} fails by itself", act.name());
+    for (name, nth) in visits(visits_max, reached.iter()) {
+        if plan.is_over() {
+            break;
+        }
+        let when = format!("killed at {name}, time {nth}");
+        let (path, status, _) = carry_out(Some((name, nth)));
+        if status.success() {
+            report.violations.push(format!("{when}: it was not reached"));
+        }
+        match act.finish(&path) {
+            Ok(store) => report.violate(&when, promises.clone().broken(&store)),
+            Err(error) => report.violations.push(format!("{when}: for good: {}", whole(&error))),
+        }
+        fs::remove_dir_all(path).unwrap();
+    }
+    names.extend(reached.into_keys());
+    kills - 1
 }
 
 /// Each point as often as it is reached, but not more often than `visits_max`.

@@ -15,6 +15,7 @@ use buildswarm_store::Store;
 use buildswarm_store::faults::Weakness;
 use tempfile::TempDir;
 
+use crate::acts::lose_index;
 use crate::child::Order;
 use crate::content::Random;
 use crate::plan::{Plan, Report};
@@ -152,6 +153,7 @@ impl Recording {
             answered: true,
             warm: WARM,
             times: 2,
+            threads: 1 + round % 2,
             ..Order::new(&mounted.join("store"), round)
         };
         let mut child = order.command().spawn()?;
@@ -261,10 +263,7 @@ impl Recording {
 /// Opens a store, after its index was lost if so wanted.
 fn open(path: &Path, rebuilt: bool) -> buildswarm_store::Result<Store> {
     if rebuilt {
-        for name in ["index.db", "index.db-wal", "index.db-shm"] {
-            // Not each of them is always there.
-            let _ = fs::remove_file(path.join(name));
-        }
+        lose_index(path);
         Store::rebuild(path)?;
     }
     Store::open(path)

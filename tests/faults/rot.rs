@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use buildswarm_store::{Error, Store, VerifyOptions, VerifyReport};
 use tempfile::TempDir;
 
+use crate::acts::copy_all;
 use crate::content::{Random, artifact, blob, content, file_of, parts, ruthless};
 use crate::load::Load;
 use crate::plan::{Plan, Report};
@@ -286,18 +287,5 @@ fn rebuilt(path: &Path, mut promises: Promises) -> Vec<String> {
             broken.map(|broken| format!("with a new index: {broken}")).collect()
         }
         Err(error) => vec![format!("no new index: {}", whole(&error))],
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_all(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
