@@ -108,7 +108,7 @@ impl Store {
     /// An address is the digest of all bytes, so all are read and hashed, whatever the range.
     ///
     /// # Errors
-    /// As [`read_blob`](Self::read_blob); [`Error::BlobTooLarge`] cannot happen.
+    /// [`Error::BlobMissing`] or [`Error::BlobDamaged`]: it is then out of service until its bytes are put again.
     pub fn read_range(&self, id: BlobId, range: Range<u64>) -> Result<Vec<u8>> {
         let mut reader = self.open_blob(id)?.ok_or(Error::BlobMissing { id })?;
         let mut bytes = Vec::new();

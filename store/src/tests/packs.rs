@@ -198,6 +198,29 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
     assert_eq!(packs_in(dir.path()), 0);
 }
 
+#[test]
+fn what_has_moved_is_judged_by_where_it_is_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let shared = &store.shared;
+    let find = |id| shared.index.read(|reader| Ok(rows::find(reader, id)?)).unwrap().unwrap();
+    put_batch(&store).unwrap();
+    let before = find(BlobId::of(&packed(9)));
+    store.gc(ruthless()).unwrap();
+    let after = find(before.blob.id);
+    assert_ne!(before.place, after.place);
+    // A reader that saw the old row finds no file there: that says nothing about the blob.
+    assert!(store.shared.is_there(&before).unwrap());
+    assert!(!shared.condemn(before.blob.id).unwrap());
+    let marked = shared.index.write(|transaction| Ok(rows::mark_bad(transaction, &before)?)).unwrap();
+    assert_eq!(marked, 0);
+    let Place::Packed { pack, .. } = after.place else { panic!("{after:?}") };
+    let moved =
+        shared.index.write(|transaction| Ok(crate::packs::rows::move_member(transaction, &before, pack, 0)?));
+    assert!(!moved.unwrap());
+    assert!(is_whole(&store));
+}
+
 /// Not a test by itself: dies at the step it was told.
 #[test]
 fn child_that_dies_in_a_batch() {

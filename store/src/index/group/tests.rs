@@ -1,5 +1,4 @@
 use std::panic::catch_unwind;
-use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -61,26 +60,19 @@ fn count(step: Step) -> u32 {
 fn threads_that_write_at_the_same_time_share_a_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let start = Barrier::new(THREADS as usize);
-    let commits: u32 = std::thread::scope(|scope| {
-        let (store, start) = (&store, &start);
-        let put = |number: u32| {
-            scope.spawn(move || {
-                script(None);
-                start.wait();
-                for round in 0..4_u32 {
-                    let bytes = [number.to_le_bytes(), round.to_le_bytes()].concat();
-                    let blob = store.put_bytes(&bytes).unwrap();
-                    assert!(store.contains(blob.id).unwrap(), "committed when it is acknowledged");
-                }
-                count(Step::Commit)
-            })
-        };
-        let threads: Vec<_> = (0..THREADS).map(put).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
-    });
-    assert_eq!(store.stats().unwrap().inline_blobs, u64::from(THREADS) * 4);
-    assert!(commits < THREADS, "{commits} commits for {} puts", THREADS * 4);
+    let commits = AtomicUsize::new(0);
+    let put = |number: u32| -> Box<dyn FnOnce() + Send + '_> {
+        let (store, commits) = (&store, &commits);
+        Box::new(move || {
+            script(None);
+            let blob = store.put_bytes(&number.to_le_bytes()).unwrap();
+            assert!(store.contains(blob.id).unwrap(), "committed when it is acknowledged");
+            commits.fetch_add(count(Step::Commit) as usize, Ordering::SeqCst);
+        })
+    };
+    behind(store.shared.index.writer.as_ref().unwrap(), (0..THREADS).map(put).collect());
+    assert_eq!(store.stats().unwrap().inline_blobs, u64::from(THREADS));
+    assert_eq!(commits.into_inner(), 1, "for {THREADS} puts");
 }
 
 #[test]
