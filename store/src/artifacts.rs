@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_core::{BuildKey, Digest};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::error::Result;
 use crate::index::Fault;
@@ -113,11 +113,7 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn remove_artifact(&self, key: BuildKey) -> Result<bool> {
-        self.shared.index.write(|transaction| {
-            let removed =
-                transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(key)])?;
-            Ok(removed > 0)
-        })
+        self.shared.index.write(|transaction| Ok(forget(transaction, key)?))
     }
 
     /// The other builds of a key, oldest first.
@@ -184,6 +180,13 @@ impl Shared {
         let Some(recorded) = row::find(connection, key)? else { return Ok(None) };
         Ok(self.resolves(&recorded)?.then_some(recorded.artifact))
     }
+}
+
+/// Removes the row of an artifact and those that hang on it; whether there was one.
+pub(crate) fn forget(transaction: &Transaction<'_>, key: BuildKey) -> rusqlite::Result<bool> {
+    let removed =
+        transaction.prepare_cached("DELETE FROM artifacts WHERE key = ?1")?.execute([Bytes32::from(key)])?;
+    Ok(removed > 0)
 }
 
 /// The artifacts of a store; see [`Store::all_artifacts`].

@@ -13,6 +13,8 @@ use buildswarm_core::artifact::BlobRef;
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
 use crate::index::rows::{self, Stored};
+use crate::pins::{Hold, Pin};
+use crate::room::{Meter, Reservation};
 use crate::store::{Shared, Store};
 
 pub use reader::BlobReader;
@@ -39,19 +41,27 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Source`] if the reader fails, [`Error::NoSpace`] if the disk is full. Nothing is stored then.
-    pub fn put(&self, mut reader: impl Read) -> Result<BlobRef> {
-        self.shared.require_writable()?;
-        let mut head = Vec::new();
-        reader
-            .by_ref()
-            .take(INLINE_BYTES_MAX as u64 + 1)
-            .read_to_end(&mut head)
-            .map_err(|source| Error::Source { source })?;
-        if head.len() <= INLINE_BYTES_MAX {
-            return self.shared.put_inline(&head);
-        }
-        self.shared.publish(disk::receive(&self.shared.layout.tmp(), &head, reader)?)
+    /// [`Error::Source`] if the reader fails, [`Error::NoSpace`] if the disk is full, [`Error::QuotaFull`] if the quota
+    /// is. Nothing is stored then.
+    pub fn put(&self, reader: impl Read) -> Result<BlobRef> {
+        Ok(self.shared.put(reader, None)?.0)
+    }
+
+    /// Stores all bytes of `reader`, which no collection takes as long as the [`Pin`] lives; see [`put`](Self::put).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_pinned(&self, reader: impl Read) -> Result<(BlobRef, Pin)> {
+        self.shared.put(reader, None)
+    }
+
+    /// Stores all bytes of `reader` in room that was promised; see [`put`](Self::put). What goes beyond that is as
+    /// if it was put without.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_within(&self, reservation: &Reservation, reader: impl Read) -> Result<BlobRef> {
+        Ok(self.shared.put(reader, Some(reservation))?.0)
     }
 
     /// Stores `bytes`; see [`put`](Self::put).
@@ -112,22 +122,58 @@ impl Store {
     /// or is kept in the index ([`INLINE_BYTES_MAX`]).
     ///
     /// The file must never be written to, under any name: it *is* the stored copy. Collection may remove the
-    /// name returned here, unless something protects the blob.
+    /// name returned here, unless something protects the blob: see [`pinned_path`](Self::pinned_path).
     ///
     /// # Errors
     /// An error means that the question could not be answered, not that the blob is missing.
     pub fn verified_path(&self, id: BlobId) -> Result<Option<PathBuf>> {
-        let Some(Stored { blob, inline: None, .. }) = self.shared.sound_row(id)? else { return Ok(None) };
+        let Some(stored @ Stored { blob, inline: None, .. }) = self.shared.sound_row(id)? else {
+            return Ok(None);
+        };
         let path = self.shared.layout.blob(&id);
         if disk::inspect(&path, blob)? == Copy::Sound {
+            self.shared.note_use(&stored);
             return Ok(Some(path));
         }
         self.shared.condemn(blob)?;
         Ok(None)
     }
+
+    /// As [`verified_path`](Self::verified_path), with a pin that keeps the name from being collected.
+    ///
+    /// # Errors
+    /// As [`verified_path`](Self::verified_path), and [`Error::ReadOnly`] as [`pin`](Self::pin).
+    pub fn pinned_path(&self, id: BlobId) -> Result<Option<(PathBuf, Pin)>> {
+        self.shared.require_writable()?;
+        let pin = self.shared.hold(&[id], Hold::Pin);
+        Ok(self.verified_path(id)?.map(|path| (path, pin)))
+    }
 }
 
 impl Shared {
+    /// Stores all bytes of `reader`, held until the pin is dropped.
+    fn put(&self, mut reader: impl Read, reservation: Option<&Reservation>) -> Result<(BlobRef, Pin)> {
+        self.require_writable()?;
+        let mut head = Vec::new();
+        reader
+            .by_ref()
+            .take(INLINE_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut head)
+            .map_err(|source| Error::Source { source })?;
+        let mut meter = Meter::new(&self.room, reservation);
+        let (blob, pin, is_new) = if head.len() <= INLINE_BYTES_MAX {
+            meter.take(head.len() as u64)?;
+            self.put_inline(&head)?
+        } else {
+            self.publish(disk::receive(&self.layout.tmp(), &head, reader, &mut meter)?)?
+        };
+        if is_new {
+            meter.keep();
+        }
+        self.write_due_uses();
+        Ok((blob, pin))
+    }
+
     /// The row of a blob that is there.
     pub(crate) fn sound_row(&self, id: BlobId) -> Result<Option<Stored>> {
         let Some(stored) = self.index.read(|reader| Ok(rows::find(reader, id)?))? else { return Ok(None) };

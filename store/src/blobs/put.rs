@@ -8,17 +8,19 @@ use crate::disk::{self, Copy, Received};
 use crate::error::Result;
 use crate::gc::GRACE_SECONDS;
 use crate::index::rows;
+use crate::pins::{Hold, Pin};
 use crate::store::Shared;
+use crate::uses::{RENEW_SECONDS, is_stale};
 
-/// A put of a known blob renews the time it was last put, unless that is at most this many seconds ago: an hour
-/// less of grace saves a commit for each blob that is put again and again.
-const RENEW_SECONDS: u64 = 60 * 60;
 const _: () = assert!(RENEW_SECONDS * 10 <= GRACE_SECONDS);
 
 impl Shared {
-    /// Makes received bytes visible: durable file, durable name, durable row, in this order.
-    pub(super) fn publish(&self, received: Received) -> Result<BlobRef> {
+    /// Makes received bytes visible: durable file, durable name, durable row, in this order. The blob, what holds it,
+    /// and whether it takes room that it did not take before.
+    pub(super) fn publish(&self, received: Received) -> Result<(BlobRef, Pin, bool)> {
         let blob = received.blob;
+        // Before its turn: a collection that is writing it off is waited for.
+        let pin = self.hold(&[blob.id], Hold::Transfer);
         let path = self.layout.blob(&blob.id);
         let _turn = self.turn(&blob.id);
         let known = self.index.read(|reader| Ok(rows::find(reader, blob.id)?))?;
@@ -31,7 +33,7 @@ impl Shared {
                     && stored.inline.is_none()
                 {
                     self.renew(blob.id, stored.stored_at)?;
-                    return Ok(blob);
+                    return Ok((blob, pin, false));
                 }
                 // Left by a process that ended before it wrote the row, or waiting to be removed.
                 disk::sync_file(&path)?;
@@ -44,15 +46,15 @@ impl Shared {
         }
         disk::sync_dir(&self.layout.shard(crate::layout::shard_of(&blob.id)))?;
         self.index.write(|transaction| Ok(rows::insert(transaction, blob, None, now())?))?;
-        Ok(blob)
+        Ok((blob, pin, true))
     }
 
-    /// Stores a small blob in the index.
-    pub(super) fn put_inline(&self, bytes: &[u8]) -> Result<BlobRef> {
+    /// Stores a small blob in the index; returns as [`publish`](Self::publish).
+    pub(super) fn put_inline(&self, bytes: &[u8]) -> Result<(BlobRef, Pin, bool)> {
         let blob = BlobRef { id: BlobId::of(bytes), size: bytes.len() as u64 };
         let (now, id) = (now(), blob.id);
-        disk::require_headroom(self.layout.root(), blob.size)?;
-        self.index.write(|transaction| {
+        let pin = self.hold(&[id], Hold::Transfer);
+        let is_new = self.index.write(|transaction| {
             if let Some(stored) = rows::find(transaction, id)?
                 && stored.sound
                 && let Some(row) = stored.inline
@@ -61,11 +63,12 @@ impl Shared {
                 if is_stale(stored.stored_at, now) {
                     rows::touch(transaction, id, now)?;
                 }
-                return Ok(());
+                return Ok(false);
             }
-            Ok(rows::insert(transaction, blob, Some(bytes), now)?)
+            rows::insert(transaction, blob, Some(bytes), now)?;
+            Ok(true)
         })?;
-        Ok(blob)
+        Ok((blob, pin, is_new))
     }
 
     fn renew(&self, id: BlobId, stored_at: u64) -> Result<()> {
@@ -75,8 +78,4 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-const fn is_stale(stored_at: u64, now: u64) -> bool {
-    now.saturating_sub(stored_at) > RENEW_SECONDS
 }

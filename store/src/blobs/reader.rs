@@ -10,6 +10,7 @@ use buildswarm_core::artifact::BlobRef;
 use crate::disk;
 use crate::error::{Error, READ, Result};
 use crate::index::rows;
+use crate::pins::{Hold, Pin};
 use crate::store::Shared;
 
 /// Reads a blob from its beginning and verifies it on the way.
@@ -18,7 +19,7 @@ use crate::store::Shared;
 /// fails with [`io::ErrorKind::InvalidData`], and the stored copy is taken out of service. So bytes may be passed
 /// on as they come, but what is made of them must be thrown away unless the end is reached without an error.
 ///
-/// Keeps the store open as long as it lives.
+/// Keeps the store open, and the blob from being collected, as long as it lives.
 #[derive(Debug)]
 pub struct BlobReader {
     shared: Arc<Shared>,
@@ -27,6 +28,7 @@ pub struct BlobReader {
     hasher: blake3::Hasher,
     position: u64,
     failed: bool,
+    _pin: Pin,
 }
 
 #[derive(Debug)]
@@ -36,12 +38,14 @@ enum Bytes {
 }
 
 pub(super) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader>> {
+    let pin = shared.hold(&[id], Hold::Transfer);
     let found = shared.index.read(|reader| {
         let Some(stored) = rows::find(reader, id)?.filter(|stored| stored.sound) else { return Ok(None) };
         let inline = stored.inline.map(|row| rows::inline_bytes(reader, row)).transpose()?;
-        Ok(Some((stored.blob, inline)))
+        Ok(Some((stored, inline)))
     })?;
-    let Some((blob, inline)) = found else { return Ok(None) };
+    let Some((stored, inline)) = found else { return Ok(None) };
+    let blob = stored.blob;
     let bytes = match inline {
         Some(bytes) => Some(Bytes::Inline(io::Cursor::new(bytes))),
         None => open_file(shared, blob)?.map(Bytes::File),
@@ -50,8 +54,9 @@ pub(super) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader
         shared.condemn(blob)?;
         return Ok(None);
     };
-    let shared = Arc::clone(shared);
-    Ok(Some(BlobReader { shared, blob, bytes, hasher: blake3::Hasher::new(), position: 0, failed: false }))
+    shared.note_use(&stored);
+    let (shared, hasher) = (Arc::clone(shared), blake3::Hasher::new());
+    Ok(Some(BlobReader { shared, blob, bytes, hasher, position: 0, failed: false, _pin: pin }))
 }
 
 /// `None` if there is no file of the right length.

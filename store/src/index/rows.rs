@@ -16,7 +16,7 @@ pub(crate) struct Stored {
     pub(crate) sound: bool,
     /// The row of its bytes; `None` for a file.
     pub(crate) inline: Option<i64>,
-    /// When it was last put, in seconds since 1970.
+    /// When it was last put or used, in seconds since 1970.
     pub(crate) stored_at: u64,
 }
 
@@ -86,10 +86,11 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Keeps a known blob from being collected as one that nobody asked for lately.
+/// Keeps a known blob from being collected as one that nobody used lately. Never back in time: a note of a use may be
+/// written after a put that came later.
 pub(crate) fn touch(transaction: &Transaction<'_>, id: BlobId, now: u64) -> rusqlite::Result<usize> {
     transaction
-        .prepare_cached("UPDATE blobs SET stored_at = ?2 WHERE id = ?1 AND state = 'sound'")?
+        .prepare_cached("UPDATE blobs SET stored_at = max(stored_at, ?2) WHERE id = ?1 AND state = 'sound'")?
         .execute(params![Bytes32::from(id), Unsigned(now)])
 }
 

@@ -1,0 +1,3 @@
+//! Trees of directories. (Stands in for what branch `trees` brings.)
+
+pub(crate) mod reach;
