@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_core::{BuildKey, Digest};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
 use crate::error::Result;
 use crate::index::Fault;
@@ -183,7 +183,7 @@ impl Shared {
 }
 
 /// Removes the row of an artifact and those that hang on it; whether there was one.
-pub(crate) fn forget(transaction: &Transaction<'_>, key: BuildKey) -> rusqlite::Result<bool> {
+pub(crate) fn forget(transaction: &Connection, key: BuildKey) -> rusqlite::Result<bool> {
     let removed =
         transaction.prepare_cached("DELETE FROM artifacts WHERE key = ?1")?.execute([Bytes32::from(key)])?;
     Ok(removed > 0)

@@ -161,17 +161,28 @@ impl Shared {
             .read_to_end(&mut head)
             .map_err(|source| Error::Source { source })?;
         let mut meter = Meter::new(&self.room, reservation);
-        let (blob, pin, is_new) = if head.len() <= INLINE_BYTES_MAX {
+        let (pin, known, blob) = if head.len() <= INLINE_BYTES_MAX {
             meter.take(head.len() as u64)?;
-            self.put_inline(&head)?
+            let (pin, known) = self.await_put(BlobId::of(&head))?;
+            (pin, known, self.put_inline(&head)?)
         } else {
-            self.publish(disk::receive(&self.layout.tmp(), &head, reader, &mut meter)?)?
+            let received = disk::receive(&self.layout.tmp(), &head, reader, &mut meter)?;
+            let (pin, known) = self.await_put(received.blob.id)?;
+            (pin, known, self.publish(received)?)
         };
-        if is_new {
+        if !known {
             meter.keep();
         }
         self.write_due_uses();
         Ok((blob, pin))
+    }
+
+    /// Holds a blob that is about to be put, so that no collection takes it under the hands of the put, and says whether
+    /// it is there already and takes no room; that counts, and is asked, only if there is a quota.
+    fn await_put(&self, id: BlobId) -> Result<(Pin, bool)> {
+        let pin = self.hold(&[id], Hold::Transfer);
+        let known = self.room.is_bounded() && self.there(&[id])?.contains(&id);
+        Ok((pin, known))
     }
 
     /// The row of a blob that is there.

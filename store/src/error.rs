@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use buildswarm_core::{BlobId, BuildKey};
 
 use crate::runs::RunId;
+use crate::snapshots::DirectoryError;
 
 /// What the operations of this crate return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -182,6 +183,14 @@ pub enum Error {
         stored: u64,
         /// The length declared in bytes.
         declared: u64,
+    },
+    /// A blob that should be a directory is something else.
+    #[error("blob {id} is no directory")]
+    NotADirectory {
+        /// Its address.
+        id: BlobId,
+        /// What is wrong with it.
+        source: DirectoryError,
     },
     /// No sound artifact under this key.
     #[error("no artifact under key {key}")]

@@ -71,6 +71,10 @@ pub use room::Reservation;
 pub use roots::{ROOT_NAME_BYTES_MAX, Root, RootKind};
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
+pub use snapshots::{
+    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Mode, NAME_BYTES_MAX, Name, Node,
+    TARGET_BYTES_MAX, Target,
+};
 pub use stats::Stats;
 pub use store::Store;
 pub use verify::VerifyReport;

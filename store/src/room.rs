@@ -61,6 +61,11 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a quota.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.state().quota.is_some()
+    }
+
     /// Counts bytes that are about to be written by somebody who was promised nothing.
     fn take(&self, bytes: u64) -> Result<()> {
         let mut state = self.state();

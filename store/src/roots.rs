@@ -1,6 +1,7 @@
 //! Roots: what is kept for good, by name.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use buildswarm_core::BlobId;
 use buildswarm_core::time::UnixSeconds;
@@ -11,6 +12,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::index::rows;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::pins::Pin;
 use crate::snapshots::reach;
 use crate::store::{Shared, Store};
 
@@ -86,7 +88,7 @@ impl Store {
         let top = self.shared.pin(&[id])?;
         let below = match kind {
             RootKind::Blob => None,
-            RootKind::Tree => Some(self.shared.pin_tree(id)?),
+            RootKind::Tree => Some(pin_tree(&self.shared, id)?),
         };
         self.shared.index.write(|transaction| {
             if rows::find(transaction, id)?.is_none_or(|stored| !stored.sound) {
@@ -122,34 +124,39 @@ impl Store {
     }
 }
 
-impl Shared {
-    /// Pins a tree whole, or refuses.
-    fn pin_tree(&self, top: BlobId) -> Result<crate::Pin> {
-        let mut seen = HashSet::new();
-        reach::reachable(self, top, &mut seen)?;
-        self.pin(&Vec::from_iter(seen))
-    }
+/// Pins a tree whole, or refuses.
+fn pin_tree(shared: &Arc<Shared>, top: BlobId) -> Result<Pin> {
+    let mut seen = HashSet::new();
+    reach::reachable(shared, &[top], &mut seen)?;
+    shared.pin(&Vec::from_iter(seen))
+}
 
-    /// Everything that roots keep below trees, the trees themselves among it.
-    ///
-    /// A directory that cannot be read is a reason to refuse: what lies below it would look as if nothing kept it.
-    pub(crate) fn reached(&self) -> Result<HashSet<BlobId>> {
-        let mut seen = HashSet::new();
-        for root in self.index.read(|reader| Ok(list(reader)?))? {
-            if root.kind == RootKind::Tree {
-                reach::reachable(self, root.id, &mut seen).map_err(|error| in_doubt(&root, error))?;
-            }
-        }
-        Ok(seen)
+/// Everything that roots keep below trees, the trees themselves among it.
+///
+/// A directory that cannot be read is a reason to refuse: what lies below it would look as if nothing kept it.
+pub(crate) fn reached(shared: &Arc<Shared>) -> Result<HashSet<BlobId>> {
+    let mut trees = shared.index.read(|reader| Ok(list(reader)?))?;
+    trees.retain(|root| root.kind == RootKind::Tree);
+    let tops: Vec<BlobId> = trees.iter().map(|root| root.id).collect();
+    let mut seen = HashSet::new();
+    let Err(error) = reach::reachable(shared, &tops, &mut seen) else { return Ok(seen) };
+    // One by one, to tell whose it is. If each can be read now, somebody has healed it in between.
+    for root in &trees {
+        reach::reachable(shared, &[root.id], &mut HashSet::new()).map_err(|error| in_doubt(root, error))?;
     }
+    Err(error)
 }
 
 fn in_doubt(root: &Root, error: Error) -> Error {
-    let (Error::BlobMissing { id } | Error::BlobDamaged { id }) = error else { return error };
+    let (Error::BlobMissing { id } | Error::BlobDamaged { id } | Error::NotADirectory { id, .. }) = &error
+    else {
+        return error;
+    };
     let Root { name, id: top, .. } = root;
     let reason = format!(
-        "the root {name:?} keeps the tree {top}, whose directory {id} is missing or damaged: all that lies below it \
-         would be lost; put the tree again to heal it, or give it up with `build-swarm store root rm {name}`"
+        "the root {name:?} keeps the tree {top}, and its directory {id} is needed to tell what that is ({error}): all \
+         that lies below it would be lost. Put the tree again to heal it, or give it up with \
+         `build-swarm store root rm {name}`"
     );
     Error::GcRefused { reason }
 }

@@ -13,10 +13,6 @@ use crate::error::Result;
 use crate::index::rows::{self, Stored};
 use crate::store::Shared;
 
-/// A use of a blob renews the time it was last used, unless that is at most this many seconds ago: an hour less of
-/// precision saves a write for each blob that is used again and again.
-pub(crate) const RENEW_SECONDS: u64 = 60 * 60;
-
 /// Notes kept, some 4 MiB of them. Uses beyond that are not noted until they have been written.
 const NOTES_MAX: usize = 1 << 16;
 
@@ -33,16 +29,11 @@ pub(crate) struct Uses {
     notes: Mutex<HashMap<BlobId, u64>>,
 }
 
-/// Whether a use now is worth a note.
-pub(crate) const fn is_stale(stored_at: u64, now: u64) -> bool {
-    now.saturating_sub(stored_at) > RENEW_SECONDS
-}
-
 impl Shared {
     /// Notes that a blob is used.
     pub(crate) fn note_use(&self, stored: &Stored) {
         let now = clock::now();
-        if self.index.is_writable() && is_stale(stored.stored_at, now) {
+        if self.index.is_writable() && stored.is_stale(now) {
             let mut notes = self.uses.notes.lock().unwrap_or_else(PoisonError::into_inner);
             if notes.len() < NOTES_MAX {
                 notes.insert(stored.blob.id, now);

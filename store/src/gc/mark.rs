@@ -5,15 +5,17 @@
 //! index, pins and what roots reach, cannot change unseen: see [`crate::pins`].
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use buildswarm_core::BlobId;
-use rusqlite::Transaction;
+use rusqlite::Connection;
 
 use super::reasons::{self, Judged, Limits, effective};
 use super::{GcOptions, KeptBecause, Tally};
 use crate::error::Result;
 use crate::index::values::{Bytes32, Unsigned};
 use crate::pins::Collecting;
+use crate::roots;
 use crate::store::Shared;
 
 /// Blobs judged in one read transaction, and written off in one transaction: some milliseconds' worth.
@@ -59,11 +61,11 @@ impl Marked {
 
 impl<'a> Collector<'a> {
     /// Begins, or refuses if it cannot be told what roots keep.
-    pub(super) fn begin(shared: &'a Shared, options: &GcOptions) -> Result<Self> {
+    pub(super) fn begin(shared: &'a Arc<Shared>, options: &GcOptions) -> Result<Self> {
         // First the turn: what is pinned from here on stays, so a root that is set after the roots are listed
         // loses nothing.
         let turn = (!options.dry_run).then(|| shared.pins.collect());
-        let reached = shared.reached()?;
+        let reached = roots::reached(shared)?;
         Ok(Self { shared, limits: Limits::of(options), reached, turn })
     }
 
@@ -152,12 +154,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn decide(
-        &mut self,
-        transaction: &Transaction<'_>,
-        judged: &Judged,
-        limits: Limits,
-    ) -> rusqlite::Result<()> {
+    fn decide(&mut self, transaction: &Connection, judged: &Judged, limits: Limits) -> rusqlite::Result<()> {
         let Some(now) = reasons::judge(transaction, limits, judged.id)? else { return Ok(()) };
         match now.reason {
             // A collection that was interrupted had its reasons, and readers do not see it any more.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::Fault;
 use super::values::{Bytes32, Unsigned};
 use crate::error::{Error, Result};
+use crate::gc::GRACE_SECONDS;
 
 /// A blob as the index knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) struct Stored {
     pub(crate) sound: bool,
     /// The row of its bytes; `None` for a file.
     pub(crate) inline: Option<i64>,
-    /// When it was last put or used, in seconds since 1970.
+    /// When it was last put or opened, in seconds since 1970.
     pub(crate) stored_at: u64,
 }
 
@@ -25,7 +26,17 @@ pub(crate) fn columns(alias: &str) -> String {
     format!("{alias}.id, {alias}.size, {alias}.state = 'sound', {alias}.inline, {alias}.stored_at")
 }
 
+/// A use of a blob renews the time it was last used, unless that is at most this many seconds ago: an hour less of
+/// grace saves a commit for each blob that is used again and again.
+const RENEW_SECONDS: u64 = 60 * 60;
+const _: () = assert!(RENEW_SECONDS * 10 <= GRACE_SECONDS);
+
 impl Stored {
+    /// Whether a use now is to be recorded.
+    pub(crate) const fn is_stale(&self, now: u64) -> bool {
+        now.saturating_sub(self.stored_at) > RENEW_SECONDS
+    }
+
     /// How many columns it takes.
     pub(crate) const COLUMNS: usize = 5;
 
