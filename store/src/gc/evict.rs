@@ -54,7 +54,9 @@ impl Collector<'_> {
         while excess.bytes() > 0 {
             let mut oldest = Oldest::new(after);
             self.each_page(self.limits.graceless(), |page| {
-                let loose = page.into_iter().filter(|judged| judged.reason.is_none() && !judged.condemned);
+                // What is past its grace is gone already, or counted as gone.
+                let is_loose = |judged: &Judged| judged.reason.is_none() && self.limits.spare(judged.used_at);
+                let loose = page.into_iter().filter(|judged| is_loose(judged) && !judged.condemned);
                 loose.for_each(|judged| oldest.offer(judged.order(), judged));
                 Ok(())
             })?;

@@ -31,6 +31,11 @@ impl Limits {
         }
     }
 
+    /// Whether a blob that was last used then is within its grace.
+    pub(super) const fn spare(self, used_at: u64) -> bool {
+        used_at >= self.graceless
+    }
+
     /// Without any grace.
     pub(super) const fn graceless(self) -> Self {
         Self { graceless: i64::MAX.unsigned_abs(), ..self }
