@@ -402,15 +402,20 @@ impl Pair {
     }
 }
 
-fn artifact(number: usize, [file, log, preimage]: [usize; 3]) -> Artifact {
+fn artifact(number: usize, blobs: [usize; 3]) -> Artifact {
+    Artifact { key: key(number), ..whole(&blobs.map(blob)) }
+}
+
+/// An artifact of these blobs.
+pub(super) fn whole(&[file, log, preimage]: &[BlobRef; 3]) -> Artifact {
     Artifact {
-        key: key(number),
+        key: key(0),
         package: "dev-libs/foo-1".parse().unwrap(),
         slot: "0".parse().unwrap(),
         repository: "gentoo".to_owned(),
-        file: blob(file),
-        log: blob(log),
-        preimage: blob(preimage),
+        file,
+        log,
+        preimage,
         payload: Digest::of(b"payload"),
         interface: Digest::of(b"interface"),
         installed_size: 1,
