@@ -277,6 +277,30 @@ mod tests {
         assert_eq!(store.shared.room.state().used, 500);
     }
 
+    #[test]
+    fn a_collection_makes_room_within_the_quota() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.set_quota(Some(1000)).unwrap();
+        for seed in 0..10 {
+            store.put_bytes(&[seed; 100]).unwrap();
+        }
+        assert!(matches!(store.put_bytes(&[10; 100]), Err(Error::QuotaFull { .. })));
+        let options = crate::GcOptions {
+            now: buildswarm_core::time::UnixSeconds(1),
+            dry_run: false,
+            keep_days: 0,
+            grace_seconds: 0,
+            quota: Some(450),
+            evict_artifacts: false,
+        };
+        let report = store.gc(options).unwrap();
+        // Not one more than it takes.
+        assert_eq!((report.evicted.count, report.used_bytes), (6, 400));
+        drop(store.reserve(600).unwrap());
+        assert!(store.reserve(601).is_err());
+    }
+
     struct Fails;
 
     impl std::io::Read for Fails {
