@@ -404,6 +404,51 @@ Examples:
         /// Key, or the beginning of it
         key: String,
     },
+    /// Store directory trees, and make their files again
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+/// Subcommands of `store snapshot`.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Store a directory tree: names, permissions, contents and symbolic links
+    #[command(after_help = "\
+What an earlier snapshot of the directory read, and what has not changed since, is not read again.
+
+Examples:
+  build-swarm store snapshot put /etc/portage
+  build-swarm store snapshot put /run/build --skip-special")]
+    Put {
+        /// The directory
+        directory: PathBuf,
+        /// Leave out named pipes, sockets and devices instead of refusing them
+        #[arg(long)]
+        skip_special: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the files of a tree
+    #[command(after_help = "Examples:\n  build-swarm store snapshot get 23fd6217…2a05 /tmp/portage")]
+    Get {
+        /// Digest of the tree
+        tree: BlobId,
+        /// Where: a directory that is not there yet, or empty
+        destination: PathBuf,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what is in a tree
+    #[command(after_help = "Examples:\n  build-swarm store snapshot ls 23fd6217…2a05 --json | jq -r .path")]
+    Ls {
+        /// Digest of the tree
+        tree: BlobId,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Options of `store gc`.

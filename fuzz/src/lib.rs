@@ -1,7 +1,7 @@
 //! What the libFuzzer targets run: plain functions over bytes, which must not panic whatever the bytes are.
 //!
 //! Each file of `fuzz_targets/` hands libFuzzer's bytes to one of them. The stable tests
-//! `core/tests/fuzz_corpora.rs` and `core/portage/tests/fuzz_corpora.rs` take in the same files and replay
+//! `core/tests/fuzz_corpora.rs`, `core/portage/tests/fuzz_corpora.rs` and `store/tests/fuzz_corpora.rs` take in the same files and replay
 //! `corpus/TARGET/*`; what once failed is put there and stays.
 //!
 //! ```text
@@ -13,3 +13,4 @@
 pub mod gentoo;
 pub mod pure;
 pub mod scheduling;
+pub mod trees;

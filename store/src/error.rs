@@ -184,6 +184,42 @@ pub enum Error {
         /// The length declared in bytes.
         declared: u64,
     },
+    /// Something in a tree that is neither a file nor a directory nor a symbolic link.
+    #[error("{} is a {kind}: a snapshot holds files, directories and symbolic links (special files can be left out)", path.display())]
+    SpecialFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Something in a tree was changed while the tree was read; nothing was stored.
+    #[error("{} was changed while it was read: try again when nothing writes to it", path.display())]
+    TreeChanged {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A tree beyond the limits.
+    #[error("{} is too large for a snapshot: {limit}", path.display())]
+    TreeTooLarge {
+        /// The tree, or what in it is too large.
+        path: PathBuf,
+        /// The limit.
+        limit: String,
+    },
+    /// There is something where a tree is to be made.
+    #[error("{} is not an empty directory: a tree is made in a new or empty one", path.display())]
+    DestinationTaken {
+        /// Where it was to be made.
+        path: PathBuf,
+    },
+    /// A file of a tree could not be made; nothing of the tree is there.
+    #[error("cannot make {}", path.display())]
+    NotMade {
+        /// The file, as it would have been.
+        path: PathBuf,
+        /// The cause.
+        source: Box<Self>,
+    },
     /// A blob that should be a directory is something else.
     #[error("blob {id} is no directory")]
     NotADirectory {
@@ -267,6 +303,31 @@ impl Error {
                 Self::NotWritable { path: path.to_owned(), source }
             }
             _ => Self::Io { action, path: path.to_owned(), source },
+        }
+    }
+
+    /// The same once more, for another who suffers from it: one commit may be that of many.
+    pub(crate) fn again(&self) -> Self {
+        let copy = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            Self::NoSpace { path, source } => Self::NoSpace { path: path.clone(), source: copy(source) },
+            Self::NotWritable { path, source } => {
+                Self::NotWritable { path: path.clone(), source: copy(source) }
+            }
+            Self::Io { action, path, source } => {
+                Self::Io { action, path: path.clone(), source: copy(source) }
+            }
+            Self::IndexDamaged { path, finding } => {
+                Self::IndexDamaged { path: path.clone(), finding: finding.clone() }
+            }
+            Self::Index { path, source: IndexFault(rusqlite::Error::SqliteFailure(code, said)) } => {
+                let source = IndexFault(rusqlite::Error::SqliteFailure(*code, said.clone()));
+                Self::Index { path: path.clone(), source }
+            }
+            other => {
+                let source = io::Error::other(other.to_string());
+                Self::Io { action: "commit to", path: PathBuf::from("the index"), source }
+            }
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) enum Step {
     MoveAside,
     Unlink,
     Migrate,
+    WriteCache,
+    ShowTree,
     Commit,
     Committed,
 }

@@ -3,6 +3,7 @@
 //! A write-ahead log needs shared memory and locks that hold between all who open it. Network file systems
 //! give neither across machines, and what a FUSE daemon gives nobody can know.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -32,6 +33,11 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         Some(kind) => Err(Error::UnsuitableFilesystem { path: path.to_owned(), kind }),
         None => Ok(()),
     }
+}
+
+/// Whether what is open lies on a file system of this machine, whose times come from this machine's clock.
+pub(crate) fn is_local(fd: impl AsFd) -> rustix::io::Result<bool> {
+    Ok(refused(rustix::fs::fstatfs(fd)?.f_type as u32).is_none())
 }
 
 fn refused(magic: u32) -> Option<&'static str> {

@@ -7,6 +7,7 @@
 
 mod evict;
 mod mark;
+mod packs;
 mod reasons;
 mod report;
 mod sweep;
@@ -49,11 +50,12 @@ impl Store {
         let mut marked = collector.mark()?;
         report.blobs = if options.dry_run { marked.condemned } else { self.shared.sweep()? };
         collector.evict(&options, &mut marked, &mut report)?;
-        drop(collector);
         if !options.dry_run {
+            report.packs = self.shared.sweep_packs()?;
             self.shared.expire_leases(options.now)?;
             self.shared.recount()?;
         }
+        drop(collector);
         report.used_bytes = marked.used;
         report.kept_by_reason = marked.kept;
         report.orphans = self.shared.remove_orphans(&orphans, options.dry_run)?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use buildswarm_core::BlobId;
+use buildswarm_core::{BlobId, Digest};
 
 /// The paths of one store.
 #[derive(Debug, Clone)]
@@ -47,6 +47,26 @@ impl Layout {
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    /// What can be lost without a loss: it only spares work.
+    pub(crate) fn caches(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// What the latest snapshot of a tree found, by the digest of the tree's path.
+    pub(crate) fn tree_cache(&self, tree: &Digest) -> PathBuf {
+        self.caches().join(format!("tree-{tree}"))
+    }
+
+    /// Files that hold many blobs.
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// The pack whose bytes have this address.
+    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
+        self.packs().join(id.to_string())
     }
 
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {

@@ -34,6 +34,7 @@
 //! ```
 
 mod artifacts;
+mod batch;
 mod blobs;
 mod clock;
 mod disk;
@@ -47,6 +48,7 @@ mod index;
 mod layout;
 mod leases;
 mod lock;
+mod packs;
 mod pins;
 mod room;
 mod roots;
@@ -61,19 +63,21 @@ mod uses;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use batch::Batch;
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
+pub use packs::Compression;
 pub use pins::Pin;
 pub use room::Reservation;
 pub use roots::{ROOT_NAME_BYTES_MAX, Root, RootKind};
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use snapshots::{
-    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Mode, NAME_BYTES_MAX, Name, Node,
-    TARGET_BYTES_MAX, Target,
+    DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Materialised, Mode, NAME_BYTES_MAX, Name, Node,
+    Snapshot, TARGET_BYTES_MAX, TREE_ENTRIES_MAX, TREE_PATH_BYTES_MAX, Target, TreeOptions, TreeWalk,
 };
 pub use stats::Stats;
 pub use store::Store;

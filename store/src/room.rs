@@ -82,6 +82,13 @@ impl Room {
         Ok(())
     }
 
+    fn count(&self, bytes: u64) -> Result<()> {
+        let mut state = self.state();
+        state.require_quota(&self.dir, bytes)?;
+        state.used = state.used.saturating_add(bytes);
+        Ok(())
+    }
+
     fn reserve(&self, bytes: u64) -> Result<()> {
         let mut state = self.state();
         state.require_quota(&self.dir, bytes)?;
@@ -168,6 +175,13 @@ impl<'a> Meter<'a> {
             self.room.take(bytes - promised)?;
             self.counted += bytes - promised;
         }
+        Ok(())
+    }
+
+    /// Counts bytes that are on the disk already, or refuses if the quota does not hold them.
+    pub(crate) fn count(&mut self, bytes: u64) -> Result<()> {
+        self.room.count(bytes)?;
+        self.counted += bytes;
         Ok(())
     }
 

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buildswarm_core::BlobId;
+use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::index::Index;
-use crate::index::rows::Stored;
+use crate::index::rows::{self, Place, Stored};
+use crate::index::{Fault, Index};
 use crate::layout::{Layout, SHARDS, shard_of};
 use crate::lock::ExclusiveLock;
+use crate::packs::{Packs, Seen};
 use crate::pins::Pins;
 use crate::room::Room;
 use crate::uses::Uses;
@@ -19,8 +21,11 @@ use crate::{disk, filesystem};
 ///
 /// - Blobs: [`put`](Self::put), [`put_bytes`](Self::put_bytes), [`put_file`](Self::put_file),
 ///   [`put_pinned`](Self::put_pinned), [`put_within`](Self::put_within), [`open_blob`](Self::open_blob),
-///   [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path), [`pinned_path`](Self::pinned_path),
-///   [`contains`](Self::contains)
+///   [`read_blob`](Self::read_blob), [`read_range`](Self::read_range), [`verified_path`](Self::verified_path),
+///   [`pinned_path`](Self::pinned_path), [`contains`](Self::contains)
+/// - Many at once: [`batch`](Self::batch)
+/// - Trees: [`put_tree`](Self::put_tree), [`materialise`](Self::materialise),
+///   [`read_directory`](Self::read_directory), [`walk_tree`](Self::walk_tree), [`tree_blobs`](Self::tree_blobs)
 /// - What stays: [`pin`](Self::pin), [`have`](Self::have), [`set_root`](Self::set_root),
 ///   [`remove_root`](Self::remove_root), [`roots`](Self::roots)
 /// - Room: [`reserve`](Self::reserve), [`set_quota`](Self::set_quota)
@@ -52,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) pins: Arc<Pins>,
     pub(crate) room: Room,
     pub(crate) uses: Uses,
+    pub(crate) packs: Packs,
     /// Whoever changes the file of a blob holds the mutex of its shard, from looking at the file until the
     /// index agrees with it. Taken before the index's writer, never while holding it.
     shards: Box<[Mutex<()>]>,
@@ -100,8 +106,8 @@ impl Store {
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let room = Room::new(layout.root());
-        let (pins, uses) = Default::default();
-        Self { shared: Arc::new(Shared { layout, index, pins, room, uses, shards, _lock: lock }) }
+        let (packs, pins, uses) = Default::default();
+        Self { shared: Arc::new(Shared { layout, index, packs, pins, room, uses, shards, _lock: lock }) }
     }
 
     /// Its directory.
@@ -131,13 +137,44 @@ impl Shared {
 
     /// Whether a blob is there, as far as can be told without reading it.
     pub(crate) fn is_there(&self, stored: &Stored) -> Result<bool> {
-        if !stored.sound {
-            return Ok(false);
+        self.is_there_as_seen(stored, &mut Seen::default())
+    }
+
+    /// As [`is_there`](Self::is_there), looking for each pack once.
+    pub(crate) fn is_there_as_seen(&self, stored: &Stored, seen: &mut Seen) -> Result<bool> {
+        match stored.place {
+            Place::Packed { pack, .. } if stored.sound && seen.get(pack) != Some(true) => {
+                self.index.read(|reader| self.is_there_within(reader, stored, seen))
+            }
+            Place::Packed { .. } => Ok(stored.sound),
+            Place::Inline(_) | Place::File => self.has_own_copy(stored),
         }
-        match stored.inline {
-            Some(_) => Ok(true),
-            None => disk::has_size(&self.layout.blob(&stored.blob.id), stored.blob.size),
+    }
+
+    /// As [`is_there_as_seen`](Self::is_there_as_seen), within a transaction, which may have rows that nobody else sees.
+    pub(crate) fn is_there_within(
+        &self,
+        connection: &Connection,
+        stored: &Stored,
+        seen: &mut Seen,
+    ) -> Result<bool, Fault> {
+        let Place::Packed { pack, .. } = stored.place else { return Ok(self.has_own_copy(stored)?) };
+        if !stored.sound || self.pack_is_there(connection, pack, seen)? {
+            return Ok(stored.sound);
         }
+        // Collection moves blobs from pack to pack.
+        match rows::find(connection, stored.blob.id)? {
+            Some(now) if now.place != stored.place => self.is_there_within(connection, &now, seen),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a blob that is in no pack is there.
+    fn has_own_copy(&self, stored: &Stored) -> Result<bool> {
+        if stored.sound && stored.place == Place::File {
+            return disk::has_size(&self.layout.blob(&stored.blob.id), stored.blob.size);
+        }
+        Ok(stored.sound)
     }
 }
 
@@ -149,7 +186,7 @@ impl Drop for Shared {
 }
 
 fn create_dirs(layout: &Layout) -> Result<()> {
-    for dir in [layout.blobs(), layout.tmp(), layout.quarantine()] {
+    for dir in [layout.blobs(), layout.packs(), layout.tmp(), layout.quarantine(), layout.caches()] {
         disk::create_dir(&dir)?;
     }
     // All shards at once and one sync, here rather than in the first put of each: a name that a killed process

@@ -2,6 +2,7 @@
 
 pub(super) mod collect;
 mod root;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ pub(super) fn run(config: &Config, command: &StoreCommand) -> Result<ExitCode> {
             println!("removed {key}; `build-swarm store gc` frees its bytes");
             Ok(ExitCode::SUCCESS)
         }
+        StoreCommand::Snapshot(command) => snapshot::run(&state, command),
     }
 }
 

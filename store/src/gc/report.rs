@@ -116,7 +116,8 @@ impl Tally {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct GcReport {
-    /// Bytes of everything below.
+    /// Bytes of everything below. Those of a blob in a pack are free when its pack is written anew or removed: as soon as
+    /// less than half of it is in use.
     pub freed_bytes: u64,
     /// Blobs removed.
     pub blobs: Tally,
@@ -126,7 +127,10 @@ pub struct GcReport {
     pub evicted_artifacts: u64,
     /// Bytes that the blobs which are left take. More than the quota if what is needed does not fit.
     pub used_bytes: u64,
-    /// Files among the blobs that the index does not know: left by a crash.
+    /// Packs that no blob is in any more. Their bytes are not freed beside those of the blobs that were in them; a dry run
+    /// finds none.
+    pub packs: Tally,
+    /// Files that the index does not know: left by a crash.
     pub orphans: Tally,
     /// Damaged files in the quarantine.
     pub quarantined: Tally,

@@ -1,11 +1,12 @@
 //! Everything that trees hold: what keeps a tree's blobs from being collected.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use buildswarm_core::BlobId;
 
 use super::directory::Node;
-use super::read;
+use super::read::Objects;
 use crate::error::Result;
 use crate::store::Shared;
 
@@ -20,15 +21,16 @@ use crate::store::Shared;
 /// # Errors
 /// [`Error::BlobMissing`](crate::Error::BlobMissing), [`Error::BlobDamaged`](crate::Error::BlobDamaged) or
 /// [`Error::NotADirectory`](crate::Error::NotADirectory), each with the address of the object.
-pub(crate) fn reachable(shared: &Shared, roots: &[BlobId], seen: &mut HashSet<BlobId>) -> Result<()> {
+pub(crate) fn reachable(shared: &Arc<Shared>, roots: &[BlobId], seen: &mut HashSet<BlobId>) -> Result<()> {
     // Not the same as having been seen: the bytes of a directory object may also be the content of a file.
     let mut walked = HashSet::new();
     let mut ahead = roots.to_vec();
+    let mut objects = Objects::new(shared);
     while let Some(id) = ahead.pop() {
         if !walked.insert(id) {
             continue;
         }
-        let directory = read::directory(shared, id)?;
+        let directory = objects.directory(id)?;
         seen.insert(id);
         for entry in directory.into_entries() {
             match entry.node {
