@@ -14,6 +14,8 @@ mod collection;
 mod crash;
 #[path = "store/full_disk.rs"]
 mod full_disk;
+#[path = "store/memory.rs"]
+mod memory;
 #[path = "store/migration.rs"]
 mod migration;
 #[path = "store/model.rs"]
