@@ -6,7 +6,8 @@ use buildswarm_core::BlobId;
 use buildswarm_core::policy::Policy;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, KEEP_DAYS};
+use crate::size;
 
 /// Exit codes, as `--help` and the man page list them.
 pub const EXIT_CODES: &str = "\
@@ -385,20 +386,18 @@ Examples:
         json: bool,
     },
     /// Remove what nothing refers to
-    #[command(
-        after_help = "Examples:\n  build-swarm store gc --dry-run\n  build-swarm store gc --keep-days 30"
-    )]
-    Gc {
-        /// Only say what would be removed
-        #[arg(long)]
-        dry_run: bool,
-        /// Keep logs of attempts so many days
-        #[arg(long, default_value_t = 30)]
-        keep_days: u32,
-        /// One JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = "\
+With a quota, blobs that nothing refers to go though they were used within the last day, the least recently used first,
+until what is left fits. Artifacts stay unless --evict-artifacts is given, and those that a generation needs stay in any case.
+
+Examples:
+  build-swarm store gc --dry-run
+  build-swarm store gc --keep-days 7
+  build-swarm store gc --quota 50G --evict-artifacts")]
+    Gc(Collect),
+    /// List, set and remove roots: what is kept for good, by name
+    #[command(subcommand, after_help = "Examples:\n  build-swarm store root ls")]
+    Root(RootCommand),
     /// Remove an artifact: its key no longer resolves
     #[command(after_help = "Examples:\n  build-swarm store rm 3f2a9c77")]
     Rm {
@@ -449,6 +448,55 @@ Examples:
         /// One JSON object a line
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// Options of `store gc`.
+#[derive(Debug, Args)]
+pub struct Collect {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Keep logs of attempts so many days
+    #[arg(long, default_value_t = KEEP_DAYS)]
+    pub keep_days: u32,
+    /// Evict until the blobs take no more than this, as in 50G or 512M; without it, store.quota-bytes counts
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub quota: Option<u64>,
+    /// Evict artifacts too, as far as the quota demands and no generation needs them
+    #[arg(long)]
+    pub evict_artifacts: bool,
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `store root`.
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// List roots
+    #[command(after_help = "Examples:\n  build-swarm store root ls --json | jq .name")]
+    Ls {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a blob, or a tree with everything below it; a root of that name is set anew
+    #[command(after_help = "Examples:\n  build-swarm store root add --tree etc/portage 3f2a…")]
+    Add {
+        /// Its name: letters, digits and . _ - + @ : /
+        name: String,
+        /// Address of the blob, or of the directory at the top of the tree
+        id: BlobId,
+        /// Keep everything below the directory too
+        #[arg(long)]
+        tree: bool,
+    },
+    /// Remove a root: what only it kept goes with the next collection
+    #[command(after_help = "Examples:\n  build-swarm store root rm etc/portage")]
+    Rm {
+        /// Its name
+        name: String,
     },
 }
 

@@ -9,5 +9,6 @@ pub mod config;
 pub mod door;
 pub mod planning;
 pub mod report;
+pub mod size;
 pub mod state;
 pub mod swarm;

@@ -116,11 +116,7 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn remove_artifact(&self, key: BuildKey) -> Result<bool> {
-        self.shared.index.write(|transaction| {
-            let removed =
-                transaction.execute("DELETE FROM artifacts WHERE key = ?1", [Bytes32::from(key)])?;
-            Ok(removed > 0)
-        })
+        self.shared.index.write(|transaction| Ok(forget(transaction, key)?))
     }
 
     /// The other builds of a key, oldest first.
@@ -193,6 +189,13 @@ impl Shared {
         let Some(recorded) = row::find(connection, key)? else { return Ok(None) };
         Ok(self.resolves(connection, &recorded, &mut Seen::default())?.then_some(recorded.artifact))
     }
+}
+
+/// Removes the row of an artifact and those that hang on it; whether there was one.
+pub(crate) fn forget(transaction: &Connection, key: BuildKey) -> rusqlite::Result<bool> {
+    let removed =
+        transaction.prepare_cached("DELETE FROM artifacts WHERE key = ?1")?.execute([Bytes32::from(key)])?;
+    Ok(removed > 0)
 }
 
 /// The artifacts of a store; see [`Store::all_artifacts`].

@@ -46,8 +46,12 @@ mod generations;
 mod history;
 mod index;
 mod layout;
+mod leases;
 mod lock;
 mod packs;
+mod pins;
+mod room;
+mod roots;
 mod runs;
 mod signed;
 mod snapshots;
@@ -55,6 +59,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
@@ -65,6 +70,9 @@ pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
 pub use packs::Compression;
+pub use pins::Pin;
+pub use room::Reservation;
+pub use roots::{ROOT_NAME_BYTES_MAX, Root, RootKind};
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use snapshots::{
