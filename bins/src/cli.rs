@@ -417,11 +417,14 @@ pub enum SnapshotCommand {
 What an earlier snapshot of the directory read, and what has not changed since, is not read again.
 
 Examples:
-  build-swarm store snapshot put /etc/portage
+  build-swarm store snapshot put /etc/portage --root machines/here
   build-swarm store snapshot put /run/build --skip-special")]
     Put {
         /// The directory
         directory: PathBuf,
+        /// Keep it under this name; an earlier tree of the name is kept by it no longer
+        #[arg(long, value_name = "NAME")]
+        root: Option<String>,
         /// Leave out named pipes, sockets and devices instead of refusing them
         #[arg(long)]
         skip_special: bool,
@@ -430,10 +433,10 @@ Examples:
         json: bool,
     },
     /// Make the files of a tree
-    #[command(after_help = "Examples:\n  build-swarm store snapshot get 23fd6217…2a05 /tmp/portage")]
+    #[command(after_help = "Examples:\n  build-swarm store snapshot get machines/here /tmp/portage")]
     Get {
-        /// Digest of the tree
-        tree: BlobId,
+        /// Name of a root, or digest of the tree
+        tree: String,
         /// Where: a directory that is not there yet, or empty
         destination: PathBuf,
         /// One JSON document
@@ -441,10 +444,10 @@ Examples:
         json: bool,
     },
     /// List what is in a tree
-    #[command(after_help = "Examples:\n  build-swarm store snapshot ls 23fd6217…2a05 --json | jq -r .path")]
+    #[command(after_help = "Examples:\n  build-swarm store snapshot ls machines/here --json | jq -r .path")]
     Ls {
-        /// Digest of the tree
-        tree: BlobId,
+        /// Name of a root, or digest of the tree
+        tree: String,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
