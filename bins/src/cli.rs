@@ -6,7 +6,8 @@ use buildswarm_core::BlobId;
 use buildswarm_core::policy::Policy;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, KEEP_DAYS};
+use crate::size;
 
 /// Exit codes, as `--help` and the man page list them.
 pub const EXIT_CODES: &str = "\
@@ -423,20 +424,18 @@ Examples:
         json: bool,
     },
     /// Remove what nothing refers to
-    #[command(
-        after_help = "Examples:\n  build-swarm store gc --dry-run\n  build-swarm store gc --keep-days 30"
-    )]
-    Gc {
-        /// Only say what would be removed
-        #[arg(long)]
-        dry_run: bool,
-        /// Keep logs of attempts so many days
-        #[arg(long, default_value_t = 30)]
-        keep_days: u32,
-        /// One JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(after_help = "\
+With a quota, blobs that nothing refers to go though they were used within the last day, the least recently used first,
+until what is left fits. Artifacts stay unless --evict-artifacts is given, and those that a generation needs stay in any case.
+
+Examples:
+  build-swarm store gc --dry-run
+  build-swarm store gc --keep-days 7
+  build-swarm store gc --quota 50G --evict-artifacts")]
+    Gc(Collect),
+    /// List, set and remove roots: what is kept for good, by name
+    #[command(subcommand, after_help = "Examples:\n  build-swarm store root ls")]
+    Root(RootCommand),
     /// Remove an artifact: its key no longer resolves
     #[command(after_help = "Examples:\n  build-swarm store rm 3f2a9c77")]
     Rm {
@@ -456,11 +455,14 @@ pub enum SnapshotCommand {
 What an earlier snapshot of the directory read, and what has not changed since, is not read again.
 
 Examples:
-  build-swarm store snapshot put /etc/portage
+  build-swarm store snapshot put /etc/portage --root machines/here
   build-swarm store snapshot put /run/build --skip-special")]
     Put {
         /// The directory
         directory: PathBuf,
+        /// Keep it under this name; an earlier tree of the name is kept by it no longer
+        #[arg(long, value_name = "NAME")]
+        root: Option<String>,
         /// Leave out named pipes, sockets and devices instead of refusing them
         #[arg(long)]
         skip_special: bool,
@@ -469,10 +471,10 @@ Examples:
         json: bool,
     },
     /// Make the files of a tree
-    #[command(after_help = "Examples:\n  build-swarm store snapshot get 23fd6217…2a05 /tmp/portage")]
+    #[command(after_help = "Examples:\n  build-swarm store snapshot get machines/here /tmp/portage")]
     Get {
-        /// Digest of the tree
-        tree: BlobId,
+        /// Name of a root, or digest of the tree
+        tree: String,
         /// Where: a directory that is not there yet, or empty
         destination: PathBuf,
         /// One JSON document
@@ -480,10 +482,10 @@ Examples:
         json: bool,
     },
     /// List what is in a tree
-    #[command(after_help = "Examples:\n  build-swarm store snapshot ls 23fd6217…2a05 --json | jq -r .path")]
+    #[command(after_help = "Examples:\n  build-swarm store snapshot ls machines/here --json | jq -r .path")]
     Ls {
-        /// Digest of the tree
-        tree: BlobId,
+        /// Name of a root, or digest of the tree
+        tree: String,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
@@ -505,6 +507,55 @@ pub struct StoreVerify {
     /// One JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `store gc`.
+#[derive(Debug, Args)]
+pub struct Collect {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Keep logs of attempts so many days
+    #[arg(long, default_value_t = KEEP_DAYS)]
+    pub keep_days: u32,
+    /// Evict until the blobs take no more than this, as in 50G or 512M; without it, store.quota-bytes counts
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub quota: Option<u64>,
+    /// Evict artifacts too, as far as the quota demands and no generation needs them
+    #[arg(long)]
+    pub evict_artifacts: bool,
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `store root`.
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// List roots
+    #[command(after_help = "Examples:\n  build-swarm store root ls --json | jq .name")]
+    Ls {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a blob, or a tree with everything below it; a root of that name is set anew
+    #[command(after_help = "Examples:\n  build-swarm store root add --tree etc/portage 3f2a…")]
+    Add {
+        /// Its name: letters, digits and . _ - + @ : /
+        name: String,
+        /// Address of the blob, or of the directory at the top of the tree
+        id: BlobId,
+        /// Keep everything below the directory too
+        #[arg(long)]
+        tree: bool,
+    },
+    /// Remove a root: what only it kept goes with the next collection
+    #[command(after_help = "Examples:\n  build-swarm store root rm etc/portage")]
+    Rm {
+        /// Its name
+        name: String,
+    },
 }
 
 /// Options of `finalize`.

@@ -24,6 +24,8 @@ pub struct Config {
     pub portage: Portage,
     /// How to build.
     pub build: Build,
+    /// What is kept.
+    pub store: Store,
     /// What is published.
     pub publish: Publish,
     /// Where it is served.
@@ -137,6 +139,17 @@ impl Build {
     pub const fn silence(&self) -> Duration {
         Duration::from_secs(self.silence_seconds)
     }
+}
+
+/// Days that logs of attempts are kept, if nothing else is said: long enough to look into a failure after a holiday.
+pub const KEEP_DAYS: u32 = 30;
+
+/// What is kept.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Store {
+    /// Bytes that the blobs may take before collection evicts what nothing refers to; unset: no bound.
+    pub quota_bytes: Option<u64>,
 }
 
 /// What is published, and under whose name.

@@ -12,9 +12,9 @@ use buildswarm_core::{BuildKey, Digest};
 use rusqlite::{Connection, params};
 
 use crate::error::Result;
-use crate::index::Fault;
 use crate::index::rows::Stored;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::index::{Fault, Transaction};
 use crate::journal::Record;
 use crate::packs::Seen;
 use crate::store::{Shared, Store};
@@ -119,13 +119,7 @@ impl Store {
     /// # Errors
     /// Those of the index.
     pub fn remove_artifact(&self, key: BuildKey) -> Result<bool> {
-        self.shared.index.write(|transaction| {
-            let removed = commit::remove(transaction, key)?;
-            if removed {
-                transaction.note(&Record::ArtifactRemoved { key });
-            }
-            Ok(removed)
-        })
+        self.shared.index.write(|transaction| Ok(forget(transaction, key)?))
     }
 
     /// The other builds of a key, oldest first.
@@ -198,6 +192,15 @@ impl Shared {
         let Some(recorded) = row::find(connection, key)? else { return Ok(None) };
         Ok(self.resolves(connection, &recorded, &mut Seen::default())?.then_some(recorded.artifact))
     }
+}
+
+/// Removes the row of an artifact and those that hang on it; whether there was one.
+pub(crate) fn forget(transaction: &Transaction<'_>, key: BuildKey) -> rusqlite::Result<bool> {
+    let removed = commit::remove(transaction, key)?;
+    if removed {
+        transaction.note(&Record::ArtifactRemoved { key });
+    }
+    Ok(removed)
 }
 
 /// The artifacts of a store; see [`Store::all_artifacts`].

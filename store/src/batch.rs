@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::gc::Tally;
 use crate::index::{Fault, Transaction};
 use crate::packs::Compression;
+use crate::room::Meter;
 use crate::store::{Shared, Store};
 use filling::Filling;
 
@@ -90,7 +91,9 @@ impl Batch {
         if head.len() as u64 <= HELD_BYTES_MAX {
             return self.put_bytes(&head);
         }
-        let received = disk::receive(&self.shared.layout.tmp(), &head, reader)?;
+        // Its bytes come to stay only as a part of a pack, where they are counted.
+        let mut meter = Meter::new(&self.shared.room, None);
+        let received = disk::receive(&self.shared.layout.tmp(), &head, reader, &mut meter)?;
         if !self.add_from(received.blob, received.file.reader()?)? {
             return Err(Error::BlobDamaged { id: received.blob.id });
         }

@@ -17,6 +17,8 @@ use rusqlite::OptionalExtension;
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
 use crate::index::rows::{self, Place, Stored};
+use crate::pins::{Hold, Pin};
+use crate::room::{Meter, Reservation};
 use crate::store::{Shared, Store};
 
 pub use reader::BlobReader;
@@ -44,19 +46,27 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Source`] if the reader fails, [`Error::NoSpace`] if the disk is full. Nothing is stored then.
-    pub fn put(&self, mut reader: impl Read) -> Result<BlobRef> {
-        self.shared.require_writable()?;
-        let mut head = Vec::new();
-        reader
-            .by_ref()
-            .take(INLINE_BYTES_MAX as u64 + 1)
-            .read_to_end(&mut head)
-            .map_err(|source| Error::Source { source })?;
-        if head.len() <= INLINE_BYTES_MAX {
-            return self.shared.put_inline(&head);
-        }
-        self.shared.publish(disk::receive(&self.shared.layout.tmp(), &head, reader)?)
+    /// [`Error::Source`] if the reader fails, [`Error::NoSpace`] if the disk is full, [`Error::QuotaFull`] if the quota
+    /// is. Nothing is stored then.
+    pub fn put(&self, reader: impl Read) -> Result<BlobRef> {
+        Ok(self.shared.put(reader, None)?.0)
+    }
+
+    /// Stores all bytes of `reader`, which no collection takes as long as the [`Pin`] lives; see [`put`](Self::put).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_pinned(&self, reader: impl Read) -> Result<(BlobRef, Pin)> {
+        self.shared.put(reader, None)
+    }
+
+    /// Stores all bytes of `reader` in room that was promised; see [`put`](Self::put). What goes beyond that is as
+    /// if it was put without.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_within(&self, reservation: &Reservation, reader: impl Read) -> Result<BlobRef> {
+        Ok(self.shared.put(reader, Some(reservation))?.0)
     }
 
     /// Stores `bytes`; see [`put`](Self::put).
@@ -125,7 +135,7 @@ impl Store {
     /// or has no file of its own: small ones ([`INLINE_BYTES_MAX`]) and those of a [`Batch`](crate::Batch).
     ///
     /// The file must never be written to, under any name: it *is* the stored copy. Collection may remove the
-    /// name returned here, unless something protects the blob.
+    /// name returned here, unless something protects the blob: see [`pinned_path`](Self::pinned_path).
     ///
     /// # Errors
     /// An error means that the question could not be answered, not that the blob is missing.
@@ -137,10 +147,21 @@ impl Store {
         let blob = stored.blob;
         let path = self.shared.layout.blob(&id);
         if disk::inspect(&path, blob)? == Copy::Sound {
+            self.shared.note_use(&stored);
             return Ok(Some(path));
         }
         self.shared.condemn(blob.id)?;
         Ok(None)
+    }
+
+    /// As [`verified_path`](Self::verified_path), with a pin that keeps the name from being collected.
+    ///
+    /// # Errors
+    /// As [`verified_path`](Self::verified_path), and [`Error::ReadOnly`] as [`pin`](Self::pin).
+    pub fn pinned_path(&self, id: BlobId) -> Result<Option<(PathBuf, Pin)>> {
+        self.shared.require_writable()?;
+        let pin = self.shared.hold(&[id], Hold::Pin);
+        Ok(self.verified_path(id)?.map(|path| (path, pin)))
     }
 }
 
@@ -157,6 +178,40 @@ pub(crate) fn read_whole(shared: &Arc<Shared>, id: BlobId, max_bytes: u64) -> Re
 }
 
 impl Shared {
+    /// Stores all bytes of `reader`, held until the pin is dropped.
+    fn put(&self, mut reader: impl Read, reservation: Option<&Reservation>) -> Result<(BlobRef, Pin)> {
+        self.require_writable()?;
+        let mut head = Vec::new();
+        reader
+            .by_ref()
+            .take(INLINE_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut head)
+            .map_err(|source| Error::Source { source })?;
+        let mut meter = Meter::new(&self.room, reservation);
+        let (pin, known, blob) = if head.len() <= INLINE_BYTES_MAX {
+            meter.take(head.len() as u64)?;
+            let (pin, known) = self.await_put(BlobId::of(&head))?;
+            (pin, known, self.put_inline(&head)?)
+        } else {
+            let received = disk::receive(&self.layout.tmp(), &head, reader, &mut meter)?;
+            let (pin, known) = self.await_put(received.blob.id)?;
+            (pin, known, self.publish(received)?)
+        };
+        if !known {
+            meter.keep();
+        }
+        self.write_due_uses();
+        Ok((blob, pin))
+    }
+
+    /// Holds a blob that is about to be put, so that no collection takes it under the hands of the put, and says whether
+    /// it is there already and takes no room; that counts, and is asked, only if there is a quota.
+    fn await_put(&self, id: BlobId) -> Result<(Pin, bool)> {
+        let pin = self.hold(&[id], Hold::Transfer);
+        let known = self.room.is_bounded() && self.there(&[id])?.contains(&id);
+        Ok((pin, known))
+    }
+
     /// Why a blob could not be read to its end.
     pub(crate) fn unread(&self, id: BlobId, error: io::Error) -> Error {
         match error.kind() {

@@ -12,6 +12,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, READ, Result};
 use crate::faults::{self, Step, reach, take};
+use crate::room::Meter;
 
 /// Bytes moved at a time: large enough for BLAKE3's widest vectors and few system calls, small enough that a
 /// hundred transfers stay within a few tens of megabytes.
@@ -44,7 +45,12 @@ impl Temp {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        require_headroom(parent(self.file.path()), bytes.len() as u64)?;
+        require_room(parent(self.file.path()), bytes.len() as u64)?;
+        self.append(bytes)
+    }
+
+    /// Writes bytes that there is room for.
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
         faults::write(Step::WriteTemp, self.file.as_file_mut(), bytes)
             .map_err(Error::io("write", self.file.path()))
     }
@@ -102,7 +108,12 @@ pub(crate) struct Received {
 }
 
 /// Writes `head` and then all of `rest` to a new file in `tmp`.
-pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Received> {
+pub(crate) fn receive(
+    tmp: &Path,
+    head: &[u8],
+    mut rest: impl Read,
+    meter: &mut Meter<'_>,
+) -> Result<Received> {
     let mut file = Temp::create(tmp)?;
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
@@ -111,7 +122,8 @@ pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Re
     loop {
         hasher.update(chunk);
         size += chunk.len() as u64;
-        file.write(chunk)?;
+        meter.take(chunk.len() as u64)?;
+        file.append(chunk)?;
         let count = read_some(&mut rest, &mut buffer).map_err(|source| Error::Source { source })?;
         if count == 0 {
             break;
@@ -134,26 +146,29 @@ const HEADROOM_PERCENT: u64 = 5;
 
 /// At least a few times what the index's log holds before it is written back (1,000 pages of 4 KiB), since both
 /// the log and its copy take room.
-const HEADROOM_BYTES_MIN: u64 = 16 << 20;
+pub(crate) const HEADROOM_BYTES_MIN: u64 = 16 << 20;
 
 /// Enough to condemn ten million blobs in one go.
 const HEADROOM_BYTES_MAX: u64 = 1 << 30;
 const _: () = assert!(HEADROOM_BYTES_MIN < HEADROOM_BYTES_MAX);
 
-/// Refuses to write `size` bytes into `dir` if that would use up what is kept free.
-pub(crate) fn require_headroom(dir: &Path, size: u64) -> Result<()> {
+/// Refuses to write `size` bytes into `dir` if that would use up what is kept free. How many bytes may be written.
+pub(crate) fn require_room(dir: &Path, size: u64) -> Result<u64> {
     let found = rustix::fs::statvfs(dir).map_err(|errno| Error::io("examine", dir)(errno.into()))?;
     let total = found.f_blocks.saturating_mul(found.f_frsize);
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     let headroom = (total / 100 * HEADROOM_PERCENT).clamp(HEADROOM_BYTES_MIN, HEADROOM_BYTES_MAX);
-    if free < headroom.saturating_add(size) {
-        let kept = format!("{free} bytes are free, of which {headroom} are kept for the index");
+    let room = free.saturating_sub(headroom);
+    if room < size {
+        let kept = format!(
+            "{free} bytes are free, of which {headroom} are kept for the index, and {size} are asked for or promised"
+        );
         return Err(Error::NoSpace {
             path: dir.to_owned(),
             source: io::Error::new(io::ErrorKind::StorageFull, kept),
         });
     }
-    Ok(())
+    Ok(room)
 }
 
 /// How a stored copy compares with its address.

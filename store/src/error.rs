@@ -120,13 +120,33 @@ pub enum Error {
         /// The store's directory.
         path: PathBuf,
     },
-    /// The disk or the quota is full; nothing was stored.
+    /// The disk is full; nothing was stored.
     #[error("no space left for {}", path.display())]
     NoSpace {
         /// What was being written.
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// The store's quota is full; nothing was stored.
+    #[error("the store {} has a quota of {quota} bytes, of which {used} are used or promised, so {asked} more do not fit: raise the quota, or make room with `build-swarm store gc --quota`", path.display())]
+    QuotaFull {
+        /// The store's directory.
+        path: PathBuf,
+        /// The quota in bytes.
+        quota: u64,
+        /// Bytes stored or promised to others.
+        used: u64,
+        /// Bytes asked for.
+        asked: u64,
+    },
+    /// A name that no root may have.
+    #[error("{name:?} cannot be the name of a root: {fault}")]
+    RootName {
+        /// The name, or the beginning of it.
+        name: String,
+        /// What is wrong with it.
+        fault: String,
     },
     /// A file operation failed.
     #[error("cannot {action} {}", path.display())]

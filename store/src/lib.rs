@@ -51,9 +51,13 @@ mod history;
 mod index;
 mod journal;
 mod layout;
+mod leases;
 mod lock;
 mod packs;
+mod pins;
 mod rebuild;
+mod room;
+mod roots;
 mod runs;
 mod signed;
 mod snapshots;
@@ -61,6 +65,7 @@ mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
@@ -72,7 +77,10 @@ pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
 pub use packs::Compression;
+pub use pins::Pin;
 pub use rebuild::RebuildReport;
+pub use room::Reservation;
+pub use roots::{ROOT_NAME_BYTES_MAX, Root, RootKind};
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use snapshots::{

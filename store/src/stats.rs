@@ -37,6 +37,8 @@ pub struct Stats {
     pub runs: u64,
     /// Generations of all channels.
     pub generations: u64,
+    /// Bytes of the disk that all blobs take: what a quota is compared with.
+    pub used_bytes: u64,
     /// Bytes of the index with its log, including the blobs it keeps.
     pub index_bytes: u64,
     /// Files in the quarantine.
@@ -50,6 +52,7 @@ impl Store {
     /// Those of the index and of the file system.
     pub fn stats(&self) -> Result<Stats> {
         let [index_bytes, quarantined] = self.sizes_on_disk()?;
+        let used_bytes = self.shared.used_bytes()?;
         self.shared.index.read(|reader| {
             let count = |query: &str| -> rusqlite::Result<u64> {
                 Ok(reader.query_row(query, [], |row| row.get::<_, Unsigned>(0))?.0)
@@ -76,6 +79,7 @@ impl Store {
                 attempts: rows("attempts")?,
                 runs: rows("runs")?,
                 generations: rows("generations")?,
+                used_bytes,
                 index_bytes,
                 quarantined,
             })

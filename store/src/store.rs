@@ -12,16 +12,23 @@ use crate::index::{Fault, Index};
 use crate::layout::{Layout, SHARDS, shard_of};
 use crate::lock::ExclusiveLock;
 use crate::packs::{Packs, Seen};
+use crate::pins::Pins;
+use crate::room::Room;
+use crate::uses::Uses;
 use crate::{disk, filesystem};
 
 /// A store, open in this process.
 ///
 /// - Blobs: [`put`](Self::put), [`put_bytes`](Self::put_bytes), [`put_file`](Self::put_file),
-///   [`open_blob`](Self::open_blob), [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path),
-///   [`read_range`](Self::read_range), [`contains`](Self::contains)
+///   [`put_pinned`](Self::put_pinned), [`put_within`](Self::put_within), [`open_blob`](Self::open_blob),
+///   [`read_blob`](Self::read_blob), [`read_range`](Self::read_range), [`verified_path`](Self::verified_path),
+///   [`pinned_path`](Self::pinned_path), [`contains`](Self::contains)
 /// - Many at once: [`batch`](Self::batch)
 /// - Trees: [`put_tree`](Self::put_tree), [`materialise`](Self::materialise),
 ///   [`read_directory`](Self::read_directory), [`walk_tree`](Self::walk_tree), [`tree_blobs`](Self::tree_blobs)
+/// - What stays: [`pin`](Self::pin), [`have`](Self::have), [`set_root`](Self::set_root),
+///   [`remove_root`](Self::remove_root), [`roots`](Self::roots)
+/// - Room: [`reserve`](Self::reserve), [`set_quota`](Self::set_quota)
 /// - Artifacts: [`commit_artifact`](Self::commit_artifact), [`artifact`](Self::artifact),
 ///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`reused`](Self::reused),
 ///   [`reuse_keys_of`](Self::reuse_keys_of), [`artifacts_of`](Self::artifacts_of),
@@ -47,6 +54,9 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) room: Room,
+    pub(crate) uses: Uses,
     pub(crate) packs: Packs,
     /// Whoever changes the file of a blob holds the mutex of its shard, from looking at the file until the
     /// index agrees with it. Taken before the index's writer, never while holding it.
@@ -95,7 +105,9 @@ impl Store {
 
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shared: Arc::new(Shared { layout, index, packs: Packs::default(), shards, _lock: lock }) }
+        let room = Room::new(layout.root());
+        let (packs, pins, uses) = Default::default();
+        Self { shared: Arc::new(Shared { layout, index, packs, pins, room, uses, shards, _lock: lock }) }
     }
 
     /// Its directory.
@@ -163,6 +175,13 @@ impl Shared {
             return disk::has_size(&self.layout.blob(&stored.blob.id), stored.blob.size);
         }
         Ok(stored.sound)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Nobody is left to tell, and a note that is lost costs a blob its place in a queue.
+        let _ = self.write_uses();
     }
 }
 

@@ -19,7 +19,14 @@ fn large(seed: u8) -> Vec<u8> {
 }
 
 fn ruthless() -> GcOptions {
-    GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 }
+    GcOptions {
+        now: UnixSeconds(4_000_000_000),
+        dry_run: false,
+        keep_days: 0,
+        grace_seconds: 0,
+        quota: None,
+        evict_artifacts: false,
+    }
 }
 
 pub(crate) fn artifact(key: u8, [file, log, preimage]: [BlobRef; 3]) -> Artifact {

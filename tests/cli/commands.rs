@@ -351,7 +351,7 @@ fn help_completions_and_man_pages_are_there() {
         assert!(help.contains("Examples:\n  build-swarm "), "{name}: {help}");
     }
     for (group, names) in [
-        ("store", &["ls", "stats", "verify", "gc", "rm"][..]),
+        ("store", &["ls", "stats", "verify", "gc", "root", "rm"][..]),
         ("client", &["setup", "remove", "certify", "emerge", "key"]),
     ] {
         for name in names {

@@ -151,5 +151,12 @@ pub(crate) fn files_in(dir: &Path) -> usize {
 
 /// A collection that spares nothing but what is referred to: everything is old.
 pub(crate) const fn ruthless() -> GcOptions {
-    GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 30, grace_seconds: 0 }
+    GcOptions {
+        now: UnixSeconds(4_000_000_000),
+        dry_run: false,
+        keep_days: 30,
+        grace_seconds: 0,
+        quota: None,
+        evict_artifacts: false,
+    }
 }

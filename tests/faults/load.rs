@@ -9,8 +9,8 @@ use buildswarm_core::BlobId;
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_store::{
-    Attempt, Compression, Error, GenerationRow, JobRow, Purpose, Result, Run, RunId, SignedPackage, Store,
-    TreeOptions, faults,
+    Attempt, Compression, Error, GenerationRow, JobRow, Purpose, Result, RootKind, Run, RunId, SignedPackage,
+    Store, TreeOptions, faults,
 };
 
 use crate::content::{
@@ -76,6 +76,9 @@ pub(crate) fn verbs<'a>() -> Vec<Verb<'a>> {
         ("tree", Load::tree),
         ("tree-again", Load::tree_again),
         ("materialise", Load::materialise),
+        ("root", Load::root),
+        ("root-tree", Load::root_tree),
+        ("root-remove", Load::root_remove),
         ("sign", Load::sign),
         ("run-begin", Load::begin_run),
         ("run-job", Load::update_job),
@@ -283,6 +286,39 @@ impl<'a> Load<'a> {
         self.store.materialise(root, &to)?;
         assert!(is_same(&self.tree_path(), &to), "the tree is another");
         Ok(())
+    }
+
+    /// Keeps a blob for good.
+    fn root(&mut self) -> Result<()> {
+        let (channel, seed) = (self.channel, self.number(1));
+        let (put, pin) = self.store.put_pinned(&content(seed)[..])?;
+        self.say(&format!("will root {channel}"));
+        self.store.set_root(&format!("blob-{channel}"), RootKind::Blob, put.id)?;
+        self.say(&format!("did root {channel} {seed}"));
+        drop(pin);
+        Ok(())
+    }
+
+    /// Keeps a tree for good.
+    fn root_tree(&mut self) -> Result<()> {
+        let (channel, seed) = (self.channel, self.number(0));
+        let path = self.tree_path();
+        make_tree(&path, seed);
+        let snapshot = self.store.put_tree(&path, &TreeOptions { skip_special: false })?;
+        self.say(&format!("will root-tree {channel}"));
+        self.store.set_root(&format!("tree-{channel}"), RootKind::Tree, snapshot.root)?;
+        self.say(&format!("did root-tree {channel} {seed} {}", snapshot.root));
+        Ok(())
+    }
+
+    /// Keeps a blob, and gives it up.
+    fn root_remove(&mut self) -> Result<()> {
+        let seed = self.number(0);
+        let (put, pin) = self.store.put_pinned(&content(seed)[..])?;
+        let name = format!("short-{}", self.channel);
+        self.store.set_root(&name, RootKind::Blob, put.id)?;
+        drop(pin);
+        self.store.remove_root(&name).map(drop)
     }
 
     /// Another build of the last artifact, which changes nothing.

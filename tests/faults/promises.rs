@@ -27,6 +27,9 @@ pub(crate) struct Promises {
     collections: u64,
     /// Trees that nothing refers to: the number of one file's content, and as above.
     trees: BTreeMap<BlobId, (u64, u64)>,
+    /// By channel: a blob that is kept for good, and a tree with the number of one file's content.
+    roots: BTreeMap<u64, u64>,
+    tree_roots: BTreeMap<u64, (BlobId, u64)>,
     artifacts: BTreeSet<u64>,
     signed: BTreeSet<u64>,
     attempts: BTreeSet<u64>,
@@ -51,6 +54,12 @@ impl Promises {
             (("did", "put"), [seed, collections]) => drop(self.puts.insert(*seed, *collections)),
             (("did", "tree"), [seed, collections]) => {
                 self.trees.insert(rest[2].parse().unwrap(), (*seed, *collections));
+            }
+            (("will", "root"), [channel]) => drop(self.roots.remove(channel)),
+            (("did", "root"), [channel, seed]) => drop(self.roots.insert(*channel, *seed)),
+            (("will", "root-tree"), [channel]) => drop(self.tree_roots.remove(channel)),
+            (("did", "root-tree"), [channel, seed]) => {
+                self.tree_roots.insert(*channel, (rest[2].parse().unwrap(), *seed));
             }
             (("did", "commit"), [seed]) => drop(self.artifacts.insert(*seed)),
             (("will", "remove"), [seed]) => {
@@ -83,6 +92,7 @@ impl Promises {
         let mut blobs: BTreeSet<u64> =
             self.puts.iter().filter(|(_, at)| **at >= self.collections).map(|(seed, _)| *seed).collect();
         blobs.extend(self.artifacts.iter().flat_map(|seed| parts(*seed).into_iter().take(3)));
+        blobs.extend(self.roots.values().chain(self.tree_roots.values().map(|(_, changed)| changed)));
         blobs.extend(self.signed.iter().map(|seed| parts(*seed)[3]));
         for ((channel, number), entries) in &self.generations {
             blobs.insert(manifest(*channel, *number));
@@ -131,6 +141,7 @@ impl Promises {
             broken.extend(unreadable(store, "put", seed));
         }
         self.examine_trees(store, &mut broken);
+        self.examine_roots(store, &mut broken)?;
         self.examine_artifacts(store, &mut broken)?;
         self.examine_channels(store, &mut broken)?;
         let attempts = store.attempts(1 << 20, AttemptFilter::All)?;
@@ -140,7 +151,9 @@ impl Promises {
     }
 
     fn examine_trees(&self, store: &Store, broken: &mut Vec<String>) {
-        for (root, (changed, _)) in self.trees.iter().filter(|(_, (_, at))| *at >= self.collections) {
+        let loose = self.trees.iter().filter(|(_, (_, at))| *at >= self.collections);
+        let loose = loose.map(|(root, (changed, _))| (root, changed));
+        for (root, changed) in loose.chain(self.tree_roots.values().map(|(root, changed)| (root, changed))) {
             broken.extend(unreadable(store, "file of a tree", *changed));
             match store.tree_blobs(*root) {
                 Ok(blobs) => {
@@ -151,6 +164,23 @@ impl Promises {
                 Err(error) => broken.push(format!("tree {root} is lost: {}", whole(&error))),
             }
         }
+    }
+
+    fn examine_roots(&self, store: &Store, broken: &mut Vec<String>) -> buildswarm_store::Result<()> {
+        let found: BTreeMap<String, BlobId> =
+            store.roots()?.into_iter().map(|root| (root.name, root.id)).collect();
+        for (channel, seed) in &self.roots {
+            if found.get(&format!("blob-{channel}")) != Some(&blob(*seed).id) {
+                broken.push(format!("root {channel} is not {seed}"));
+            }
+            broken.extend(unreadable(store, "root", *seed));
+        }
+        for (channel, (root, _)) in &self.tree_roots {
+            if found.get(&format!("tree-{channel}")) != Some(root) {
+                broken.push(format!("the root of a tree {channel} is not {root}"));
+            }
+        }
+        Ok(())
     }
 
     fn examine_artifacts(&self, store: &Store, broken: &mut Vec<String>) -> buildswarm_store::Result<()> {

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use buildswarm_store::{Purpose, Run};
 
+use super::store as stores;
 use super::{plan, publish};
 use crate::attempt::now;
 use crate::cli::Build;
@@ -50,6 +51,10 @@ pub(super) fn run(config: &Config, options: &Build) -> Result<ExitCode> {
     print_summary(&summary, &planned, options.json)?;
     if let (Some(published), false) = (published, options.json) {
         published.print();
+    }
+    // That room could not be made is no reason to call the build a failure.
+    if let Err(error) = stores::collect::after_build(&config, &store) {
+        eprintln!("build-swarm: the store could not be collected: {error:#}");
     }
     if summary.interrupted {
         return Ok(ExitCode::from(130));

@@ -1,6 +1,8 @@
 //! `store`
 
+pub(super) mod collect;
 mod copies;
+mod root;
 mod snapshot;
 mod verify;
 
@@ -9,9 +11,8 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow, bail};
 use buildswarm_core::BuildKey;
 use buildswarm_core::artifact::Artifact;
-use buildswarm_store::{GRACE_SECONDS, GcOptions, Store};
+use buildswarm_store::Store;
 
-use crate::attempt::now;
 use crate::cli::StoreCommand;
 use crate::config::Config;
 use crate::report::bytes;
@@ -26,10 +27,8 @@ pub(super) fn run(config: &Config, command: &StoreCommand) -> Result<ExitCode> {
         StoreCommand::Rebuild { json } => copies::rebuild(&state, *json),
         StoreCommand::Backup { to, json } => copies::backup(&state, to, *json),
         StoreCommand::Restore { from, json } => copies::restore(&state, from, *json),
-        StoreCommand::Gc { dry_run, keep_days, json } => {
-            let store = if *dry_run { state.read_store()? } else { state.open_store()? };
-            collect(&store, *dry_run, *keep_days, *json)
-        }
+        StoreCommand::Gc(options) => collect::run(config, &state, options),
+        StoreCommand::Root(command) => root::run(&state, command),
         StoreCommand::Rm { key } => {
             let store = state.open_store()?;
             let key = key_beginning_with(&store, key)?;
@@ -99,7 +98,7 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
             "packs": stats.packs, "pack_bytes": stats.pack_bytes,
             "bad_blobs": stats.bad_blobs, "quarantined": stats.quarantined,
             "attempts": stats.attempts, "runs": stats.runs, "generations": stats.generations,
-            "index_bytes": stats.index_bytes,
+            "used_bytes": stats.used_bytes, "index_bytes": stats.index_bytes,
         });
         println!("{line}");
         return Ok(ExitCode::SUCCESS);
@@ -116,33 +115,6 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
     println!("{:>8} index", bytes(stats.index_bytes));
     if stats.bad_blobs + stats.quarantined > 0 {
         println!("{:>8} damaged blobs, {} files in quarantine", stats.bad_blobs, stats.quarantined);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn collect(store: &Store, dry_run: bool, keep_days: u32, json: bool) -> Result<ExitCode> {
-    let options = GcOptions { now: now(), dry_run, keep_days, grace_seconds: GRACE_SECONDS };
-    let report = store.gc(options)?;
-    if json {
-        let kept: serde_json::Map<String, serde_json::Value> = report
-            .kept_by_reason
-            .iter()
-            .map(|(reason, tally)| (reason.to_string(), tally.bytes.into()))
-            .collect();
-        println!(
-            "{}",
-            serde_json::json!({
-                "dry_run": dry_run, "freed_bytes": report.freed_bytes, "blobs": report.blobs.count,
-                "orphans": report.orphans.count, "quarantined": report.quarantined.count,
-                "temporary": report.temporary.count, "kept_bytes": kept,
-            })
-        );
-        return Ok(ExitCode::SUCCESS);
-    }
-    let (verb, would) = if dry_run { ("would free", "would be ") } else { ("freed", "") };
-    println!("{verb} {}: {} blobs {would}removed", bytes(report.freed_bytes), report.blobs.count);
-    for (reason, tally) in &report.kept_by_reason {
-        println!("  kept {:>10}  {} blobs: {reason}", bytes(tally.bytes), tally.count);
     }
     Ok(ExitCode::SUCCESS)
 }

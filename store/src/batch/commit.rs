@@ -15,6 +15,7 @@ use crate::index::rows::{self, PackNumber, Place, Stored};
 use crate::index::{Fault, Transaction};
 use crate::layout::shard_of;
 use crate::packs::{self, Member, Pack, Packed, Seen};
+use crate::room::Meter;
 use crate::store::Shared;
 
 impl Shared {
@@ -25,15 +26,17 @@ impl Shared {
         change: impl FnOnce(&Transaction<'_>, Tally) -> Result<T, Fault>,
     ) -> Result<(Vec<Committed>, T)> {
         let new = filled.new_blobs();
-        let Filled { packs, inline, stored } = filled;
+        let Filled { packs, inline, stored, held } = filled;
         // All turns at once, in one order, so that two batches never wait for each other.
         let shards: BTreeSet<u8> = packs.iter().map(|packed| shard_of(&packed.pack.id)).collect();
         let _turns: Vec<_> = shards.into_iter().map(|shard| self.shard(shard)).collect();
         let packs = self.publish_packs(packs)?;
         let bytes = inline.iter().map(|(blob, _)| blob.size).sum();
-        disk::require_headroom(self.layout.root(), bytes)?;
+        disk::require_room(self.layout.root(), bytes)?;
+        let mut meter = Meter::new(&self.room, None);
+        meter.count(new.bytes)?;
         let now = now();
-        self.index.write(|transaction| {
+        let outcome = self.index.write(|transaction| {
             require_stored(transaction, &stored, now)?;
             for (blob, bytes) in &inline {
                 self.insert_inline(transaction, *blob, bytes, now)?;
@@ -45,7 +48,10 @@ impl Shared {
                 .map(|(artifact, reuse)| self.commit_within(transaction, artifact, reuse, &mut seen))
                 .collect::<Result<_, _>>()?;
             Ok((committed, change(transaction, new)?))
-        })
+        })?;
+        meter.keep();
+        drop(held);
+        Ok(outcome)
     }
 
     /// Gives packs their names, durably. The caller holds their turns.

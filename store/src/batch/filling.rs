@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::gc::Tally;
 use crate::index::rows;
 use crate::packs::{Compression, PackWriter, Packed, Seen};
+use crate::pins::{Hold, Pin};
 use crate::store::Shared;
 
 /// Blobs are held until they have this many bytes, and then looked up together, in the order of the index.
@@ -37,6 +38,8 @@ pub(super) struct Filling {
     /// Blobs that have not been looked up yet, and where their bytes are in `bytes`.
     waiting: Vec<(BlobRef, Range<usize>)>,
     bytes: Vec<u8>,
+    /// What keeps the blobs that are stored already from being collected before the batch refers to them.
+    held: Vec<Pin>,
     /// A write failed, so what was added before may be incomplete.
     failed: bool,
 }
@@ -59,6 +62,8 @@ pub(super) struct Filled {
     pub(super) inline: Vec<(BlobRef, Vec<u8>)>,
     /// Blobs that were in the store when they were added, sorted.
     pub(super) stored: Vec<BlobId>,
+    /// What holds all of these blobs until the batch is committed.
+    pub(super) held: Vec<Pin>,
 }
 
 impl Filled {
@@ -80,6 +85,7 @@ impl Filling {
             blobs: BTreeMap::new(),
             waiting: Vec::new(),
             bytes: Vec::new(),
+            held: Vec::new(),
             failed: false,
         }
     }
@@ -134,7 +140,7 @@ impl Filling {
         }
         let packs = self.packs.take().map_or_else(|| Ok(Vec::new()), PackWriter::finish)?;
         let stored = self.blobs.iter().filter(|(_, origin)| **origin == Origin::Stored);
-        Ok(Filled { packs, inline, stored: stored.map(|(id, _)| *id).collect() })
+        Ok(Filled { packs, inline, stored: stored.map(|(id, _)| *id).collect(), held: self.held })
     }
 
     /// Writes the waiting blobs that are not stored yet.
@@ -159,7 +165,7 @@ impl Filling {
     fn take_new(&mut self, shared: &Shared) -> Result<Vec<(BlobRef, Range<usize>)>> {
         let mut waiting = std::mem::take(&mut self.waiting);
         let ids = waiting.iter().map(|(blob, _)| blob.id).collect();
-        for id in shared.stored(ids)? {
+        for id in self.stored(shared, ids)? {
             self.blobs.insert(id, Origin::Stored);
         }
         waiting.retain(|(blob, _)| self.blobs.get(&blob.id) == Some(&Origin::Added));
@@ -174,10 +180,16 @@ impl Filling {
         for id in &new {
             self.blobs.insert(*id, Origin::Missing);
         }
-        for id in shared.stored(new)? {
+        for id in self.stored(shared, new)? {
             self.blobs.insert(id, Origin::Stored);
         }
         Ok(ids)
+    }
+
+    /// Those of the blobs that are there, all of them held from before the look.
+    fn stored(&mut self, shared: &Shared, ids: Vec<BlobId>) -> Result<Vec<BlobId>> {
+        self.held.push(shared.hold(&ids, Hold::Transfer));
+        shared.stored(ids)
     }
 
     fn write<T>(&mut self, write: impl FnOnce(&mut PackWriter) -> Result<T>) -> Result<T> {

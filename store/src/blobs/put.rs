@@ -55,7 +55,6 @@ impl Shared {
     pub(crate) fn put_inline(&self, bytes: &[u8]) -> Result<BlobRef> {
         let blob = BlobRef { id: BlobId::of(bytes), size: bytes.len() as u64 };
         let now = now();
-        disk::require_headroom(self.layout.root(), blob.size)?;
         // A read of a pack is not for the time that a transaction holds up others.
         let packed = self.index.read(|reader| Ok(rows::find(reader, blob.id)?))?;
         if let Some(stored) =

@@ -12,6 +12,7 @@ use crate::error::{Error, READ, Result};
 use crate::faults::{Step, take};
 use crate::index::rows::{self, Place};
 use crate::packs::PackReader;
+use crate::pins::{Hold, Pin};
 use crate::store::Shared;
 
 /// Reads a blob from its beginning and verifies it on the way.
@@ -20,7 +21,7 @@ use crate::store::Shared;
 /// fails with [`io::ErrorKind::InvalidData`], and the stored copy is taken out of service. So bytes may be passed
 /// on as they come, but what is made of them must be thrown away unless the end is reached without an error.
 ///
-/// Keeps the store open as long as it lives.
+/// Keeps the store open, and the blob from being collected, as long as it lives.
 #[derive(Debug)]
 pub struct BlobReader {
     shared: Arc<Shared>,
@@ -29,6 +30,7 @@ pub struct BlobReader {
     hasher: blake3::Hasher,
     position: u64,
     failed: bool,
+    _pin: Pin,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,7 @@ enum Bytes {
 const TRIES: usize = 3;
 
 pub(crate) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader>> {
+    let pin = shared.hold(&[id], Hold::Transfer);
     for _ in 0..TRIES {
         let found = shared.index.read(|reader| {
             let Some(stored) = rows::find(reader, id)?.filter(|stored| stored.sound) else { return Ok(None) };
@@ -58,8 +61,17 @@ pub(crate) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader
             }
         };
         if let Some(bytes) = bytes {
+            shared.note_use(&stored);
             let (shared, hasher) = (Arc::clone(shared), blake3::Hasher::new());
-            return Ok(Some(BlobReader { shared, blob, bytes, hasher, position: 0, failed: false }));
+            return Ok(Some(BlobReader {
+                shared,
+                blob,
+                bytes,
+                hasher,
+                position: 0,
+                failed: false,
+                _pin: pin,
+            }));
         }
         if shared.condemn(id)? {
             return Ok(None);

@@ -175,6 +175,7 @@ mod tests {
     use buildswarm_core::time::UnixSeconds;
 
     use super::*;
+    use crate::gc::mark::Collector;
     use crate::{GcOptions, Store};
 
     #[test]
@@ -182,11 +183,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let shared = &store.shared;
-        let options =
-            GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 };
+        let options = GcOptions {
+            now: UnixSeconds(4_000_000_000),
+            dry_run: false,
+            keep_days: 0,
+            grace_seconds: 0,
+            quota: None,
+            evict_artifacts: false,
+        };
         for content in [vec![1; INLINE_BYTES_MAX + 1], b"small".to_vec()] {
             let blob = store.put_bytes(&content).unwrap();
-            shared.mark(options).unwrap();
+            Collector::begin(shared, &options).unwrap().mark().unwrap();
             let round = shared.condemned().unwrap();
             assert_eq!(round.len(), 1);
             assert!(!store.contains(blob.id).unwrap(), "what is condemned is not there");

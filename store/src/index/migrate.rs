@@ -60,7 +60,7 @@ fn keep_copy(layout: &Layout, path: &Path, connection: &Connection, format: u32)
         })
         .map_err(named)?;
     disk::create_dir(&layout.tmp())?;
-    disk::require_headroom(layout.root(), bytes.0)?;
+    disk::require_room(layout.root(), bytes.0)?;
     let copy = layout.tmp().join("index.db");
     disk::remove(&copy)?;
     reach(Step::CopyIndex).map_err(Error::io("write", &copy))?;

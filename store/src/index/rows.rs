@@ -16,7 +16,7 @@ pub(crate) struct Stored {
     /// Not known to be bad and not about to be removed.
     pub(crate) sound: bool,
     pub(crate) place: Place,
-    /// When it was last put, in seconds since 1970.
+    /// When it was last put or opened, in seconds since 1970.
     pub(crate) stored_at: u64,
 }
 
@@ -59,7 +59,17 @@ pub(crate) fn columns(alias: &str) -> String {
     )
 }
 
+/// A use of a blob renews the time it was last used, unless that is at most this many seconds ago: an hour less of
+/// grace saves a commit for each blob that is used again and again.
+pub(crate) const RENEW_SECONDS: u64 = 60 * 60;
+const _: () = assert!(RENEW_SECONDS * 10 <= GRACE_SECONDS);
+
 impl Stored {
+    /// Whether a use now is to be recorded.
+    pub(crate) const fn is_stale(&self, now: u64) -> bool {
+        now.saturating_sub(self.stored_at) > RENEW_SECONDS
+    }
+
     /// How many columns it takes.
     pub(crate) const COLUMNS: usize = 7;
 
@@ -179,24 +189,18 @@ pub(crate) fn insert_bad(transaction: &Transaction<'_>, blob: BlobRef) -> rusqli
         .map(drop)
 }
 
-/// A put of a known blob renews the time it was last put, unless that is at most this many seconds ago: an hour
-/// less of grace saves a commit for each blob that is put again and again.
-pub(crate) const RENEW_SECONDS: u64 = 60 * 60;
-const _: () = assert!(RENEW_SECONDS * 10 <= GRACE_SECONDS);
-
-impl Stored {
-    /// Whether the time it was last put should be renewed.
-    pub(crate) const fn is_stale(&self, now: u64) -> bool {
-        now.saturating_sub(self.stored_at) > RENEW_SECONDS
-    }
+/// Keeps a known blob from being collected as one that nobody used lately. Never back in time: a note of a use may be
+/// written after a put that came later.
+pub(crate) fn touch(transaction: &Transaction<'_>, id: BlobId, now: u64) -> rusqlite::Result<usize> {
+    transaction
+        .prepare_cached("UPDATE blobs SET stored_at = max(stored_at, ?2) WHERE id = ?1 AND state = 'sound'")?
+        .execute(params![Bytes32::from(id), Unsigned(now)])
 }
 
-/// Keeps a known blob from being collected as one that nobody asked for lately.
+/// As [`touch`], if that is worth a write.
 pub(crate) fn renew(transaction: &Transaction<'_>, stored: &Stored, now: u64) -> rusqlite::Result<()> {
     if stored.is_stale(now) {
-        transaction
-            .prepare_cached("UPDATE blobs SET stored_at = ?2 WHERE id = ?1 AND state = 'sound'")?
-            .execute(params![Bytes32::from(stored.blob.id), Unsigned(now)])?;
+        touch(transaction, stored.blob.id, now)?;
     }
     Ok(())
 }

@@ -231,7 +231,14 @@ fn overgrown() -> (tempfile::TempDir, Store) {
 }
 
 fn sparing() -> GcOptions {
-    GcOptions { now: UnixSeconds(0), dry_run: false, keep_days: 0, grace_seconds: 1 }
+    GcOptions {
+        now: UnixSeconds(0),
+        dry_run: false,
+        keep_days: 0,
+        grace_seconds: 1,
+        quota: None,
+        evict_artifacts: false,
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub(crate) fn is_known(connection: &Connection, id: BlobId) -> rusqlite::Result<
     connection.prepare_cached("SELECT 1 FROM packs WHERE id = ?1")?.exists([Bytes32::from(id)])
 }
 
-/// Whether there is a pack for [`condemn_empty`].
+/// Whether there is work for [`condemn_empty`].
 pub(crate) fn has_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(

@@ -316,24 +316,7 @@ impl Walk<'_> {
             Some((above, local)) if above == device => local,
             _ => filesystem::is_local(&fd).map_err(failed)?,
         };
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        let mut listing = RawDir::new(&fd, names.spare_capacity_mut());
-        while let Some(entry) = listing.next() {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            if let Some(found) = self.examine(&fd, &job.path, name)? {
-                let name = Name::new(name).map_err(|_| self.top.failed(&job.path, name, Errno::INVAL))?;
-                bytes += name.as_bytes().len() as u64 + found.bytes();
-                if bytes > DIRECTORY_BYTES_MAX {
-                    return Err(self.top.too_large(&job.path));
-                }
-                entries.push((name, found));
-            }
-        }
+        let mut entries = self.entries(&fd, &job.path, names)?;
         let after = rustix::fs::fstat(&fd).map_err(failed)?;
         if Stamp::of(&before) != Stamp::of(&after) {
             return Err(Error::TreeChanged { path: self.top.path_of(&job.path, b"") });
@@ -344,6 +327,29 @@ impl Walk<'_> {
             recognise(&mut scanned, cache, number);
         }
         Ok(scanned)
+    }
+
+    fn entries(&self, fd: &OwnedFd, path: &[u8], names: &mut Vec<u8>) -> Result<Vec<(Name, Found)>> {
+        let failed = |errno| self.top.failed(path, b"", errno);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut listing = RawDir::new(fd, names.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
+            if let Some(found) = self.examine(fd, path, name)? {
+                let name = Name::new(name).map_err(|_| self.top.failed(path, name, Errno::INVAL))?;
+                bytes += name.as_bytes().len() as u64 + found.bytes();
+                if bytes > DIRECTORY_BYTES_MAX {
+                    return Err(self.top.too_large(path));
+                }
+                entries.push((name, found));
+            }
+        }
+        Ok(entries)
     }
 
     /// What an entry is; `None` if it is left out.

@@ -177,8 +177,14 @@ fn what_the_store_has_lost_is_read_and_stored_again() {
     let dir = tempfile::tempdir().unwrap();
     let (store, tree) = (store(dir.path()), tree(dir.path()));
     let first = put_in(&store, &tree, LATER);
-    let ruthless =
-        GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 };
+    let ruthless = GcOptions {
+        now: UnixSeconds(4_000_000_000),
+        dry_run: false,
+        keep_days: 0,
+        grace_seconds: 0,
+        quota: None,
+        evict_artifacts: false,
+    };
     store.gc(ruthless).unwrap();
     assert!(!store.contains(first.root).unwrap());
     let second = put_in(&store, &tree, LATER);

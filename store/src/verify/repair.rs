@@ -11,6 +11,7 @@ use crate::blobs::INLINE_BYTES_MAX;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::index::values::{Bytes32, Unsigned};
+use crate::room::Meter;
 use crate::store::{Shared, Store};
 
 impl Store {
@@ -53,8 +54,14 @@ impl Shared {
         // One byte more than it has is enough to see that it is another.
         let mut reader = reader.take(blob.size.saturating_add(1));
         if blob.size > INLINE_BYTES_MAX as u64 {
-            let received = disk::receive(&self.layout.tmp(), &[], reader)?;
-            return if received.blob == blob { self.publish(received).map(|_| true) } else { Ok(false) };
+            let mut meter = Meter::new(&self.room, None);
+            let received = disk::receive(&self.layout.tmp(), &[], reader, &mut meter)?;
+            if received.blob != blob {
+                return Ok(false);
+            }
+            self.publish(received)?;
+            meter.keep();
+            return Ok(true);
         }
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).map_err(|source| Error::Source { source })?;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use buildswarm_core::BlobId;
-use buildswarm_store::{Committed, Compression, Error, INLINE_BYTES_MAX, Store};
+use buildswarm_store::{Committed, Compression, Error, INLINE_BYTES_MAX, KeptBecause, Store};
 
-use crate::support::{bytes, files_in, key, large, reuse, ruthless, store, with_blobs};
+use crate::support::{bytes, file_of, files_in, key, large, reuse, ruthless, store, with_blobs};
 
 const BOTH: [Compression; 2] = [Compression::None, Compression::Zstd];
 
@@ -237,17 +237,33 @@ fn stock_tools_unpack_a_pack() {
 }
 
 #[test]
-fn a_batch_that_relies_on_what_has_been_collected_is_refused() {
+fn what_a_batch_relies_on_is_not_collected_before_it_is_committed() {
     let (_dir, store) = store();
     let known = store.put_bytes(&large(1)).unwrap();
     let batch = store.batch(Compression::None).unwrap();
     let _ = batch.put_bytes(&large(1)).unwrap();
-    let new = batch.put_bytes(&large(2)).unwrap();
     // Enough to have the first ones looked up.
     for seed in 3..8 {
         let _ = batch.put_bytes(&bytes(seed, 1 << 20)).unwrap();
     }
-    store.gc(ruthless()).unwrap();
+    assert_eq!(store.gc(ruthless()).unwrap().kept_by_reason[&KeptBecause::Transfer].count, 1);
+    batch.commit().unwrap();
+    assert_eq!(store.read_blob(known.id, 1 << 20).unwrap(), large(1));
+    assert_eq!(store.gc(ruthless()).unwrap().blobs.count, 6);
+}
+
+#[test]
+fn a_batch_that_relies_on_what_has_been_lost_is_refused() {
+    let (dir, store) = store();
+    let known = store.put_bytes(&large(1)).unwrap();
+    let batch = store.batch(Compression::None).unwrap();
+    let _ = batch.put_bytes(&large(1)).unwrap();
+    let new = batch.put_bytes(&large(2)).unwrap();
+    for seed in 3..8 {
+        let _ = batch.put_bytes(&bytes(seed, 1 << 20)).unwrap();
+    }
+    fs::remove_file(file_of(&dir.path().join("store"), known.id)).unwrap();
+    assert!(store.open_blob(known.id).unwrap().is_none());
     let error = batch.commit().unwrap_err();
     assert!(matches!(error, Error::BlobMissing { id } if id == known.id), "{error}");
     assert!(!store.contains(new.id).unwrap());

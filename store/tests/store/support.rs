@@ -87,5 +87,12 @@ pub(crate) fn with_blobs(package: &str, seed: u64, [file, log, preimage]: [BlobR
 
 /// A collection that spares nothing but what is referred to: everything is old.
 pub(crate) fn ruthless() -> GcOptions {
-    GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 30, grace_seconds: 0 }
+    GcOptions {
+        now: UnixSeconds(4_000_000_000),
+        dry_run: false,
+        keep_days: 30,
+        grace_seconds: 0,
+        quota: None,
+        evict_artifacts: false,
+    }
 }

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use buildswarm_core::BlobId;
-use buildswarm_store::{Entry, Node, Store, TreeOptions};
+use buildswarm_store::{Entry, Node, Root, RootKind, Store, TreeOptions};
 
 use crate::cli::SnapshotCommand;
 use crate::report::bytes;
@@ -14,20 +14,41 @@ use crate::state::State;
 
 pub(super) fn run(state: &State, command: &SnapshotCommand) -> Result<ExitCode> {
     match command {
-        SnapshotCommand::Put { directory, skip_special, json } => {
+        SnapshotCommand::Put { directory, root, skip_special, json } => {
             let options = TreeOptions { skip_special: *skip_special };
-            put(&state.open_store()?, directory, &options, *json)?;
+            put(&state.open_store()?, directory, root.as_deref(), &options, *json)?;
         }
         SnapshotCommand::Get { tree, destination, json } => {
-            get(&state.read_store()?, *tree, destination, *json)?;
+            let store = state.read_store()?;
+            get(&store, named(&store, tree)?, destination, *json)?;
         }
-        SnapshotCommand::Ls { tree, json } => list(&state.read_store()?, *tree, *json)?,
+        SnapshotCommand::Ls { tree, json } => {
+            let store = state.read_store()?;
+            list(&store, named(&store, tree)?, *json)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn put(store: &Store, directory: &Path, options: &TreeOptions, json: bool) -> Result<()> {
+/// The tree that a root keeps, or that has this digest.
+fn named(store: &Store, name: &str) -> Result<BlobId> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    match store.roots()?.into_iter().find(|root| root.name == name) {
+        Some(Root { kind: RootKind::Tree, id, .. }) => Ok(id),
+        Some(_) => bail!("the root {name:?} keeps a blob, not a tree"),
+        None => {
+            bail!("there is no root {name:?}, and it is no digest: `build-swarm store root ls` has the names")
+        }
+    }
+}
+
+fn put(store: &Store, directory: &Path, root: Option<&str>, options: &TreeOptions, json: bool) -> Result<()> {
     let put = store.put_tree(directory, options)?;
+    if let Some(name) = root {
+        store.set_root(name, RootKind::Tree, put.root)?;
+    }
     if json {
         let line = serde_json::json!({
             "tree": put.root, "files": put.files, "directories": put.directories, "symlinks": put.symlinks,
@@ -138,5 +159,19 @@ mod tests {
         let document = document(&path, &entry);
         assert_eq!(document["path_bytes"], serde_json::json!([97, 10, 255]));
         assert_eq!((&document["kind"], &document["size"]), (&"file".into(), &1.into()));
+    }
+
+    #[test]
+    fn a_tree_is_had_by_its_name_or_its_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path().join("store")).unwrap();
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        put(&store, &tree, Some("a/tree"), &TreeOptions { skip_special: false }, true).unwrap();
+        let id = named(&store, "a/tree").unwrap();
+        assert_eq!(named(&store, &id.to_string()).unwrap(), id);
+        store.set_root("a/blob", RootKind::Blob, id).unwrap();
+        let said = |name| named(&store, name).unwrap_err().to_string();
+        assert!(said("a/blob").contains("not a tree") && said("none").contains("no root"));
     }
 }
