@@ -33,6 +33,8 @@ pub(crate) struct Order {
     pub(crate) times: u64,
     /// Wait until what was said has been heard.
     pub(crate) answered: bool,
+    /// Only put what is kept in files.
+    pub(crate) files: bool,
     /// Do this rather than use the store.
     pub(crate) act: Option<Act>,
     /// Say what failed and go on, rather than fail.
@@ -51,6 +53,7 @@ impl Order {
             threads: 1,
             times: 1,
             answered: false,
+            files: false,
             act: None,
             goes_on: false,
             warm: 0,
@@ -74,6 +77,7 @@ impl Order {
             &self.threads.to_string(),
             &self.times.to_string(),
             &self.answered.to_string(),
+            &self.files.to_string(),
             self.act.map(Act::name).unwrap_or_default(),
             &self.goes_on.to_string(),
             &self.warm.to_string(),
@@ -95,6 +99,7 @@ impl Order {
             threads: line().parse().unwrap(),
             times: line().parse().unwrap(),
             answered: line().parse().unwrap(),
+            files: line().parse().unwrap(),
             act: Act::named(line()),
             goes_on: line().parse().unwrap(),
             warm: line().parse().unwrap(),
@@ -142,7 +147,8 @@ impl Order {
                     let mut load = Load::new(store, thread, first, &say);
                     load.inherit();
                     for _ in 0..self.times {
-                        if let Err(error) = load.everything() {
+                        let done = if self.files { load.files() } else { load.everything() };
+                        if let Err(error) = done {
                             self.excuse(&error);
                             load = load.successor();
                         }

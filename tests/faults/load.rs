@@ -21,6 +21,9 @@ use crate::promises::{SIGNER, manifest};
 /// Artifacts, and generations, that a load keeps; older ones are removed.
 const KEPT: usize = 4;
 
+/// How often [`Load::files`] does what it does.
+const FILES: usize = 10;
+
 /// Collections that were begun, and that came to their end: a put beside one promises nothing.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -160,6 +163,15 @@ impl<'a> Load<'a> {
         for (name, verb) in verbs() {
             faults::label(name);
             verb(self)?;
+        }
+        Ok(())
+    }
+
+    /// Puts and commits what is kept in files, again and again.
+    pub(crate) fn files(&mut self) -> Result<()> {
+        for _ in 0..FILES {
+            self.put(1)?;
+            self.commit()?;
         }
         Ok(())
     }

@@ -149,11 +149,13 @@ impl Recording {
         let session = recorder::serve(&disk, &served)?;
         let mount = Mount::new(&served.join(recorder::NAME), &mounted)?;
         let order = Order {
+            // What is left out matters most where there are files.
+            files: weakness.is_some(),
             weakness,
             answered: true,
             warm: WARM,
             times: 2,
-            threads: 1 + round % 2,
+            threads: if weakness.is_some() { 1 } else { 1 + round % 2 },
             ..Order::new(&mounted.join("store"), round)
         };
         let mut child = order.command().spawn()?;

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
-use buildswarm_store::{AttemptFilter, Store};
+use buildswarm_store::{AttemptFilter, Store, TreeOptions};
 
 use rusqlite::Connection;
 
-use crate::content::{artifact, blob, content, files_in, key, parts, reuse, ruthless};
+use crate::content::{artifact, blob, content, files_in, key, make_tree, parts, reuse, ruthless};
+use crate::scratch;
 
 /// More than any blob here has, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
@@ -110,9 +111,17 @@ impl Promises {
         self.blobs().iter().filter_map(wrong).collect()
     }
 
-    /// Puts all of them again.
+    /// Puts everything again.
     pub(crate) fn put_again(&self, store: &Store) -> buildswarm_store::Result<()> {
-        self.blobs().iter().try_for_each(|seed| store.put_bytes(&content(*seed)).map(drop))
+        self.blobs().iter().try_for_each(|seed| store.put_bytes(&content(*seed)).map(drop))?;
+        let loose = self.trees.iter().map(|(root, (changed, _))| (*root, *changed));
+        for (root, changed) in loose.chain(self.tree_roots.values().copied()) {
+            let dir = scratch();
+            make_tree(dir.path(), changed);
+            let put = store.put_tree(dir.path(), &TreeOptions { skip_special: false })?;
+            assert_eq!(put.root, root, "the tree is another");
+        }
+        Ok(())
     }
 
     /// The artifacts that must be there.
