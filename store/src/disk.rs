@@ -209,6 +209,16 @@ pub(crate) fn inspect_paced(path: &Path, blob: BlobRef, mut pace: impl FnMut(u64
     Ok(if id_of(&hasher) == blob.id { Copy::Sound } else { Copy::Damaged })
 }
 
+/// As [`inspect`], for whoever has the right bytes at hand: a copy that cannot be read is as good as a damaged one.
+pub(crate) fn inspect_to_replace(path: &Path, blob: BlobRef) -> Result<Copy> {
+    match inspect(path, blob) {
+        Ok(copy) => Ok(copy),
+        // A process that has too many files open cannot open one that is not there either.
+        Err(_) if !exists(path)? => Ok(Copy::Missing),
+        Err(_) => Ok(Copy::Damaged),
+    }
+}
+
 /// Opens a file to be read.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     take(Step::OpenFile, || File::open(path))

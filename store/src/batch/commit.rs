@@ -70,8 +70,8 @@ impl Shared {
     fn publish_pack(&self, pack: Pack, file: Durable) -> Result<()> {
         let path = self.layout.pack(&pack.id);
         // The same blobs in the same order make the same pack: left by a batch that was not committed, or waiting to
-        // be removed. One that cannot be read is as good as none.
-        match disk::inspect(&path, pack.file()).unwrap_or(Copy::Damaged) {
+        // be removed.
+        match disk::inspect_to_replace(&path, pack.file())? {
             Copy::Sound => return disk::sync_file(&path),
             Copy::Damaged => self.set_aside(&path, pack.id)?,
             Copy::Missing => {}

@@ -26,8 +26,7 @@ impl Shared {
             self.renew(&stored)?;
             return Ok(blob);
         }
-        // A copy that cannot be read is as good as none: the right bytes are at hand.
-        let copy = disk::inspect(&path, blob).unwrap_or(Copy::Damaged);
+        let copy = disk::inspect_to_replace(&path, blob)?;
         if faults::weakened(Weakness::RowFirst) {
             self.index.write(|transaction| Ok(rows::insert(transaction, blob, None, now())?))?;
         }
