@@ -10,7 +10,7 @@ use crate::disk;
 use crate::error::Result;
 use crate::index::rows::{PackNumber, Place, Stored};
 use crate::layout::shard_of;
-use crate::packs::{Compression, PACK_BYTES, PackReader, PackWriter, Packed, rows};
+use crate::packs::{Compression, PACK_BYTES, Pack, PackReader, PackWriter, Packed, rows};
 use crate::store::Shared;
 
 impl Shared {
@@ -39,10 +39,7 @@ impl Shared {
         let mut removed = Tally::default();
         let condemned = self.index.read(|reader| Ok(rows::condemned(reader)?))?;
         for (number, pack) in &condemned {
-            let _turn = self.turn(&pack.id);
-            if self.index.read(|reader| Ok(rows::is_condemned(reader, *number)?))? {
-                disk::remove(&self.layout.pack(&pack.id))?;
-            }
+            self.unlink_condemned_pack(*number, *pack)?;
         }
         if condemned.is_empty() {
             return Ok(removed);
@@ -57,6 +54,15 @@ impl Shared {
             removed.add(pack.size);
         }
         Ok(removed)
+    }
+
+    /// Removes the file of a pack that is still condemned.
+    fn unlink_condemned_pack(&self, number: PackNumber, pack: Pack) -> Result<bool> {
+        let _turn = self.turn(&pack.id);
+        if !self.index.read(|reader| Ok(rows::is_condemned(reader, number)?))? {
+            return Ok(false);
+        }
+        disk::remove(&self.layout.pack(&pack.id))
     }
 
     /// Copies the sound blobs of packs into new ones, verified, and lets their rows follow.
@@ -148,5 +154,41 @@ impl Read for Content<'_> {
         self.position += count as u64;
         self.left -= count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buildswarm_core::time::UnixSeconds;
+
+    use super::*;
+    use crate::{GcOptions, Store};
+
+    #[test]
+    fn a_batch_wins_between_any_two_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let shared = &store.shared;
+        let content = vec![1; 100_000];
+        let put = || {
+            let batch = store.batch(Compression::None).unwrap();
+            let blob = batch.put_bytes(&content).unwrap();
+            batch.commit().unwrap();
+            blob
+        };
+        let blob = put();
+        let options =
+            GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 };
+        shared.mark(options).unwrap();
+        shared.sweep().unwrap();
+        shared.index.write(|transaction| Ok(rows::condemn_empty(transaction)?)).unwrap();
+        let condemned = shared.index.read(|reader| Ok(rows::condemned(reader)?)).unwrap();
+        let [(number, pack)] = condemned[..] else { panic!("{condemned:?}") };
+        put();
+        assert!(!shared.unlink_condemned_pack(number, pack).unwrap());
+        assert!(!shared.index.write(|transaction| Ok(rows::forget(transaction, number)?)).unwrap());
+        assert_eq!(store.read_blob(blob.id, 1 << 20).unwrap(), content);
+        store.gc(options).unwrap();
+        assert!(!store.contains(blob.id).unwrap());
     }
 }

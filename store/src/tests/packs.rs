@@ -190,6 +190,8 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
         assert!(is_whole(&store));
         assert_eq!(packs_in(dir.path()), 1);
         assert!(store.verify().unwrap().is_clean());
+        store.gc(ruthless()).unwrap();
+        assert!(is_whole(&store), "it is not removed any more");
         for seed in LIVE {
             store.remove_artifact(key(seed)).unwrap();
         }
