@@ -72,8 +72,9 @@ impl Shared {
 
     fn condemned(&self) -> Result<Vec<Stored>> {
         self.index.read(|reader| {
+            // Said twice, since that is what makes SQLite take the index of those that are not sound.
             let mut query = reader.prepare_cached(&format!(
-                "SELECT {} FROM blobs AS b WHERE b.state = 'condemned' LIMIT ?1",
+                "SELECT {} FROM blobs AS b WHERE b.state = 'condemned' AND b.state <> 'sound' LIMIT ?1",
                 rows::columns("b")
             ))?;
             let found = query.query_map([ROUND], |row| Stored::from_row(row, 0))?;
