@@ -19,6 +19,9 @@ use crate::store::Shared;
 /// Blobs removed in one round: each round costs a sync for every shard it touched and one commit.
 const ROUND: i64 = 512;
 
+/// Rows removed in one transaction. With what hangs on it, one takes a fraction of a millisecond, and puts wait for it.
+const ROWS: usize = 64;
+
 /// Unknown files that are no reason for doubt: more than can be in flight when a process dies.
 const ORPHANS_EXPECTED: u64 = 64;
 
@@ -56,17 +59,18 @@ impl Shared {
             for shard in shards {
                 disk::sync_dir(&self.layout.shard(shard))?;
             }
-            let gone = self.index.write(|transaction| {
-                let mut gone = Tally::default();
-                for stored in &round {
-                    if forget(transaction, stored)? {
-                        gone.add(stored.blob.size);
+            for rows in round.chunks(ROWS) {
+                let gone = self.index.write(|transaction| {
+                    let mut gone = Tally::default();
+                    for stored in rows {
+                        if forget(transaction, stored)? {
+                            gone.add(stored.blob.size);
+                        }
                     }
-                }
-                Ok(gone)
-            })?;
-            removed.count += gone.count;
-            removed.bytes += gone.bytes;
+                    Ok(gone)
+                })?;
+                removed.join(gone);
+            }
         }
     }
 
