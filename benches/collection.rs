@@ -20,6 +20,8 @@ use rusqlite::{Connection, params};
 const BLOBS: usize = 200_000;
 /// Puts and reads are measured for so long where nothing is beside them.
 const ALONE: Duration = Duration::from_secs(5);
+/// Between two puts, and two reads: they are to meet the collection, not to take the processors from it.
+const PAUSE: Duration = Duration::from_millis(1);
 
 fn main() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -102,6 +104,7 @@ fn beside(store: &Store, blobs: &[BlobId], work: impl FnOnce()) -> [Vec<Duration
             let start = Instant::now();
             once(number);
             times.push(start.elapsed());
+            std::thread::sleep(PAUSE);
         }
         times
     };

@@ -19,7 +19,7 @@ use crate::roots;
 use crate::store::Shared;
 
 /// Blobs judged in one read transaction, and written off in one transaction: some milliseconds' worth.
-pub(super) const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 256;
 
 /// A collection that runs.
 #[derive(Debug)]
