@@ -54,33 +54,28 @@ fn open_store(path: &Path) -> Store {
     Store::open(path).expect("a store")
 }
 
-/// Hands each thread its part.
-fn on_all<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+/// Stores everything in batches, on as many threads as there are cores: while one waits for the disk another goes on.
+fn in_batches(store: &Store, contents: &[Vec<u8>], put: impl Fn(&Batch, &[u8]) + Sync) {
     std::thread::scope(|scope| {
-        for part in items.chunks(items.len().div_ceil(THREADS)) {
-            scope.spawn(|| part.iter().for_each(&work));
+        for part in contents.chunks(contents.len().div_ceil(THREADS)) {
+            let put = &put;
+            scope.spawn(move || {
+                for some in part.chunks(IN_A_BATCH) {
+                    let batch = store.batch(Compression::None).expect("a batch");
+                    some.iter().for_each(|bytes| put(&batch, bytes));
+                    batch.commit().expect("a commit");
+                }
+            });
         }
     });
 }
 
-fn put_blobs(store: &Store, contents: &[Vec<u8>]) {
-    for some in contents.chunks(IN_A_BATCH) {
-        let batch = store.batch(Compression::None).expect("a batch");
-        on_all(some, |bytes| {
-            batch.put_bytes(bytes).expect("a put");
-        });
-        batch.commit().expect("a commit");
-    }
+fn put_blob(batch: &Batch, bytes: &[u8]) {
+    batch.put_bytes(bytes).expect("a put");
 }
 
-fn put_artifacts(store: &Store, contents: &[Vec<u8>]) {
-    for some in contents.chunks(IN_A_BATCH) {
-        let batch = store.batch(Compression::None).expect("a batch");
-        on_all(some, |bytes| {
-            batch.commit_artifact(artifact(&batch, bytes), &[]);
-        });
-        batch.commit().expect("a commit");
-    }
+fn put_artifact(batch: &Batch, bytes: &[u8]) {
+    batch.commit_artifact(artifact(batch, bytes), &[]);
 }
 
 /// An artifact of three blobs: its log is the head of its file here, its preimage what it begins with.
@@ -143,13 +138,13 @@ fn main() {
         ROUNDS,
         vec![
             Row::new("ours: blobs in batches, durable", || {
-                in_fresh(below, open_store, |store| put_blobs(store, &contents))
+                in_fresh(below, open_store, |store| in_batches(store, &contents, put_blob))
             }),
             Row::new("limit: one file and bare rows, durable", || {
                 in_fresh(below, open_bare, |bare| put_bare(bare, &contents, &ids))
             }),
             Row::new("ours: artifacts of three blobs in batches", || {
-                in_fresh(below, open_store, |store| put_artifacts(store, &contents))
+                in_fresh(below, open_store, |store| in_batches(store, &contents, put_artifact))
             }),
             Row::new("ours: a tenth of the blobs, one put each", || {
                 in_fresh(below, open_store, |store| {

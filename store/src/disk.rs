@@ -57,7 +57,12 @@ impl Temp {
 
     /// After a failed fsync the kernel may have dropped the dirty pages, so a second one that succeeds proves
     /// nothing: the file goes.
-    fn sync(self) -> Result<Durable> {
+    pub(crate) fn sync(self) -> Result<Durable> {
+        reach(Step::SyncTemp).map_err(Error::io("sync", self.file.path()))?;
+        self.sync_now()
+    }
+
+    fn sync_now(self) -> Result<Durable> {
         let (file, path) = self.file.into_parts();
         file.sync_all().map_err(Error::io("sync", &path))?;
         Ok(Durable { path })
@@ -69,7 +74,7 @@ impl Temp {
         let path = self.file.path().to_owned();
         thread::Builder::new()
             .name("store-sync".to_owned())
-            .spawn(move || self.sync())
+            .spawn(move || self.sync_now())
             .map_err(Error::io("sync", &path))
     }
 }
@@ -120,7 +125,6 @@ pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Re
 impl Received {
     /// Makes the bytes durable and gives them their name, which must be free.
     pub(crate) fn publish(self, to: &Path) -> Result<()> {
-        reach(Step::SyncTemp).map_err(Error::io("sync", self.file.file.path()))?;
         self.file.sync()?.publish(to)
     }
 }

@@ -16,12 +16,16 @@ mod collection;
 mod crash;
 #[path = "store/full_disk.rs"]
 mod full_disk;
+#[path = "store/memory.rs"]
+mod memory;
 #[path = "store/migration.rs"]
 mod migration;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/opening.rs"]
 mod opening;
+#[path = "store/packs.rs"]
+mod packs;
 #[path = "store/rebuild.rs"]
 mod rebuild;
 #[path = "store/records.rs"]

@@ -93,6 +93,8 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
             "path": store.path(), "artifacts": stats.artifacts, "signed": stats.signed,
             "file_blobs": stats.file_blobs, "file_bytes": stats.file_bytes,
             "inline_blobs": stats.inline_blobs, "inline_bytes": stats.inline_bytes,
+            "packed_blobs": stats.packed_blobs, "packed_bytes": stats.packed_bytes,
+            "packs": stats.packs, "pack_bytes": stats.pack_bytes,
             "bad_blobs": stats.bad_blobs, "quarantined": stats.quarantined,
             "attempts": stats.attempts, "runs": stats.runs, "generations": stats.generations,
             "index_bytes": stats.index_bytes,
@@ -104,6 +106,9 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
     println!("{:>8} artifacts, {} of them signed", stats.artifacts, stats.signed);
     println!("{:>8} blobs in files, {}", stats.file_blobs, bytes(stats.file_bytes));
     println!("{:>8} small blobs in the index, {}", stats.inline_blobs, bytes(stats.inline_bytes));
+    let packs =
+        format!("{}, in {} packs of {}", bytes(stats.packed_bytes), stats.packs, bytes(stats.pack_bytes));
+    println!("{:>8} blobs of batches, {packs}", stats.packed_blobs);
     println!("{:>8} generations published", stats.generations);
     println!("{:>8} attempts in {} runs", stats.attempts, stats.runs);
     println!("{:>8} index", bytes(stats.index_bytes));

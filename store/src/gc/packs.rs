@@ -28,7 +28,9 @@ impl Shared {
             }
         }
         self.repack(&round)?;
-        self.index.write(|transaction| Ok(rows::condemn_empty(transaction)?))?;
+        if self.index.read(|reader| Ok(rows::has_empty(reader)?))? {
+            self.index.write(|transaction| Ok(rows::condemn_empty(transaction)?))?;
+        }
         self.remove_condemned_packs()
     }
 

@@ -21,6 +21,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log is cut back to this many bytes after a checkpoint that follows a burst.
 const LOG_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
+/// Pages the writer keeps in memory, in KiB: what a batch of some thousand artifacts changes. With SQLite's 2 MiB the same
+/// pages went to the log again and again within one transaction.
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+
 /// The connection that writes, and whether the index was of an earlier format, or none, until now: a journal beside it is
 /// then of what was given up for it.
 pub(super) fn writer(layout: &Layout, path: &Path) -> Result<(Connection, bool)> {
@@ -44,6 +48,7 @@ pub(super) fn writer(layout: &Layout, path: &Path) -> Result<(Connection, bool)>
         return Err(Error::IndexDamaged { path: path.to_owned(), finding });
     }
     connection.pragma_update(None, "synchronous", "full").map_err(named)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(named)?;
     connection
         .pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_MAX, |_| Ok(()))
         .map_err(named)?;

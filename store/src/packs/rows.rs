@@ -98,6 +98,16 @@ pub(crate) fn is_known(connection: &Connection, id: BlobId) -> rusqlite::Result<
     connection.prepare_cached("SELECT 1 FROM packs WHERE id = ?1")?.exists([Bytes32::from(id)])
 }
 
+/// Whether there is a pack for [`condemn_empty`].
+pub(crate) fn has_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM packs WHERE state <> 'condemned'
+                 AND NOT EXISTS (SELECT 1 FROM blobs WHERE pack = number AND state <> 'bad')",
+        )?
+        .exists([])
+}
+
 /// Condemns packs that no blob is in; blobs that are bad and have only others of their kind beside them lose their
 /// place first.
 pub(crate) fn condemn_empty(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {

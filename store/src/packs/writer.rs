@@ -43,12 +43,21 @@ struct Open {
     members: Vec<Member>,
 }
 
-/// A pack that is written, and perhaps being synced.
+/// A pack that is written.
 #[derive(Debug)]
 struct Written {
     pack: Pack,
     members: Vec<Member>,
-    file: JoinHandle<Result<Durable>>,
+    file: Syncing,
+}
+
+/// How a pack becomes durable.
+#[derive(Debug)]
+enum Syncing {
+    /// On a thread of its own, while the next one is written.
+    Apart(JoinHandle<Result<Durable>>),
+    /// When it is waited for: nothing is left to be done meanwhile.
+    Later(Temp),
 }
 
 /// Writes blobs into as many packs as they fill. Dropping it removes them.
@@ -65,6 +74,8 @@ pub(crate) struct PackWriter {
     open: VecDeque<Open>,
     /// Whether the last of `open` may be filled further.
     filling: bool,
+    /// Whether no more blobs will come.
+    ending: bool,
     written: Vec<Packed>,
     syncing: VecDeque<Written>,
 }
@@ -82,6 +93,7 @@ impl PackWriter {
             frame: None,
             open: VecDeque::new(),
             filling: false,
+            ending: false,
             written: Vec::new(),
             syncing: VecDeque::new(),
         }
@@ -124,6 +136,7 @@ impl PackWriter {
 
     /// Ends the last pack and waits until all are durable.
     pub(crate) fn finish(mut self) -> Result<Vec<Packed>> {
+        self.ending = true;
         if self.filling {
             self.end_pack()?;
         }
@@ -267,14 +280,22 @@ impl PackWriter {
             self.await_sync()?;
         }
         let pack = Pack { id: disk::id_of(&open.hasher), size: open.size, unpacked: open.unpacked };
-        let file = open.file.sync_apart()?;
+        let file = match self.ending && self.open.is_empty() {
+            true => Syncing::Later(open.file),
+            false => Syncing::Apart(open.file.sync_apart()?),
+        };
         self.syncing.push_back(Written { pack, members: open.members, file });
         Ok(())
     }
 
     fn await_sync(&mut self) -> Result<()> {
         let Some(Written { pack, members, file }) = self.syncing.pop_front() else { return Ok(()) };
-        let file = file.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let file = match file {
+            Syncing::Apart(thread) => {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?
+            }
+            Syncing::Later(file) => file.sync()?,
+        };
         self.written.push(Packed { pack, members, file });
         Ok(())
     }
@@ -292,7 +313,9 @@ impl Drop for PackWriter {
     fn drop(&mut self) {
         // What is synced for nothing is removed before the next one can be in its way.
         for written in self.syncing.drain(..) {
-            drop(written.file.join());
+            if let Syncing::Apart(thread) = written.file {
+                drop(thread.join());
+            }
         }
     }
 }

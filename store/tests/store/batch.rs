@@ -7,7 +7,7 @@ use std::process::Command;
 use buildswarm_core::BlobId;
 use buildswarm_store::{Committed, Compression, Error, INLINE_BYTES_MAX, Store};
 
-use crate::support::{bytes, files_in, key, large, reuse, store, with_blobs};
+use crate::support::{bytes, files_in, key, large, reuse, ruthless, store, with_blobs};
 
 const BOTH: [Compression; 2] = [Compression::None, Compression::Zstd];
 
@@ -47,6 +47,11 @@ fn what_was_committed_is_there_and_can_be_read() {
         }
         assert_eq!((packs(&store).len(), files_in(&store.path().join("blobs"))), (1, 0));
         assert_eq!(files_in(&store.path().join("tmp")), 0);
+        let stats = store.stats().unwrap();
+        let sizes: u64 = blobs.iter().map(|blob| blob.size).sum();
+        assert_eq!((stats.packed_blobs, stats.packed_bytes), (blobs.len() as u64, sizes));
+        let file = fs::metadata(&packs(&store)[0]).unwrap().len();
+        assert_eq!((stats.packs, stats.pack_bytes, stats.file_blobs), (1, file, 0));
         let report = store.verify().unwrap();
         assert!(report.is_clean() && report.checked == blobs.len() as u64, "{report:?}");
     }
@@ -229,4 +234,69 @@ fn stock_tools_unpack_a_pack() {
         }
         assert_eq!(files_in(&into), contents().len());
     }
+}
+
+#[test]
+fn a_batch_that_relies_on_what_has_been_collected_is_refused() {
+    let (_dir, store) = store();
+    let known = store.put_bytes(&large(1)).unwrap();
+    let batch = store.batch(Compression::None).unwrap();
+    let _ = batch.put_bytes(&large(1)).unwrap();
+    let new = batch.put_bytes(&large(2)).unwrap();
+    // Enough to have the first ones looked up.
+    for seed in 3..8 {
+        let _ = batch.put_bytes(&bytes(seed, 1 << 20)).unwrap();
+    }
+    store.gc(ruthless()).unwrap();
+    let error = batch.commit().unwrap_err();
+    assert!(matches!(error, Error::BlobMissing { id } if id == known.id), "{error}");
+    assert!(!store.contains(new.id).unwrap());
+}
+
+#[test]
+fn a_batch_brings_back_what_is_about_to_be_removed() {
+    let (_dir, store) = store();
+    for round in 0..2 {
+        let batch = store.batch(Compression::None).unwrap();
+        let blob = batch.put_bytes(&large(1)).unwrap();
+        batch.commit().unwrap();
+        assert_eq!(store.read_blob(blob.id, 1 << 20).unwrap(), large(1), "round {round}");
+        assert_eq!(store.gc(ruthless()).unwrap().blobs.count, 1);
+        assert!(!store.contains(blob.id).unwrap());
+    }
+}
+
+#[test]
+fn batches_of_the_same_blobs_are_committed_at_the_same_time() {
+    for _ in 0..5 {
+        let (_dir, store) = store();
+        std::thread::scope(|scope| {
+            for thread in 0..6 {
+                let store = &store;
+                scope.spawn(move || {
+                    let batch = store.batch(Compression::None).unwrap();
+                    // The same packs in pairs, so that threads meet at their names.
+                    for seed in [thread % 3, 7, 8] {
+                        let _ = batch.put_bytes(&text(seed, 100_000)).unwrap();
+                    }
+                    let blobs = [thread % 3, 7, 8].map(|seed| {
+                        let bytes = text(seed, 100_000);
+                        buildswarm_core::artifact::BlobRef { id: BlobId::of(&bytes), size: 100_000 }
+                    });
+                    batch.commit_artifact(with_blobs("dev-libs/foo-1", thread, blobs), &[]);
+                    assert_eq!(batch.commit().unwrap(), [Committed::First]);
+                    assert!(store.artifact(key(thread)).unwrap().is_some());
+                });
+            }
+        });
+        assert_eq!(store.present(&[0, 1, 2, 3, 4, 5].map(key)).unwrap().len(), 6);
+        assert!(store.verify().unwrap().is_clean());
+    }
+}
+
+#[test]
+fn a_batch_needs_the_right_to_write() {
+    let (_dir, store) = store();
+    let reader = Store::open_read_only(store.path()).unwrap();
+    assert!(matches!(reader.batch(Compression::None), Err(Error::ReadOnly { .. })));
 }
