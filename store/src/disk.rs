@@ -447,8 +447,12 @@ pub(crate) fn sync_filesystem(dir: &Path) -> Result<()> {
 
 /// A new file in `tmp`, removed when it is dropped. What is written to it is not yet durable.
 pub(crate) fn create_temp(tmp: &Path, prefix: &str) -> Result<NamedTempFile> {
-    take(Step::CreateTemp, || tempfile::Builder::new().prefix(prefix).tempfile_in(tmp))
-        .map_err(Error::io("create a file in", tmp))
+    take(Step::CreateTemp, || {
+        // As open to others as the index is, if the caller's umask is.
+        let mode = Permissions::from_mode(0o666);
+        tempfile::Builder::new().prefix(prefix).permissions(mode).tempfile_in(tmp)
+    })
+    .map_err(Error::io("create a file in", tmp))
 }
 
 /// Makes a new file durable and gives it its name, in place of whatever has it.

@@ -33,6 +33,8 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 mod artifacts;
 mod backup;
 mod batch;

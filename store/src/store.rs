@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::error::{Error, Result};
 use crate::index::rows::{self, Place, Stored};
-use crate::index::{Fault, Index};
+use crate::index::{self, Fault, Index};
 use crate::layout::{Layout, SHARDS, shard_of};
 use crate::lock::ExclusiveLock;
 use crate::packs::{Packs, Seen};
@@ -96,7 +96,11 @@ impl Store {
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self> {
         let layout = Layout::new(dir.as_ref());
         if !layout.index().is_file() {
-            return Err(Error::NoStore { path: layout.root().to_owned() });
+            return Err(if index::is_needed(&layout)? {
+                Error::IndexMissing { path: layout.index() }
+            } else {
+                Error::NoStore { path: layout.root().to_owned() }
+            });
         }
         filesystem::check(layout.root())?;
         let index = Index::open_read_only(&layout)?;

@@ -112,6 +112,7 @@ fn a_lost_index_is_not_replaced_by_an_empty_one() {
     for name in ["index.db", "index.db-wal", "index.db-shm"] {
         fs::remove_file(path.join(name)).unwrap();
     }
+    assert!(matches!(Store::open_read_only(&path), Err(Error::IndexMissing { .. })));
     assert!(matches!(Store::open(&path), Err(Error::IndexMissing { .. })));
     assert_eq!(files_in(&path.join("blobs")), 1);
 }
@@ -152,4 +153,42 @@ fn a_directory_that_cannot_be_made_is_named() {
     fs::write(&file, b"").unwrap();
     let error = Store::open(file.join("store")).unwrap_err();
     assert!(error.to_string().contains("file/store"), "{error}");
+}
+
+const HOLD: &str = "HOLD_THE_STORE_IN";
+
+/// Not a test by itself: holds a store open for writing until it is killed.
+#[test]
+fn child_that_holds_a_store() {
+    let Some(path) = std::env::var_os(HOLD) else { return };
+    let store = Store::open(path).unwrap();
+    let kept = artifact(&store, "dev-libs/foo-1", 1);
+    let _ = store.commit_artifact(&kept, &[]).unwrap();
+    println!("\nheld");
+    std::thread::park();
+}
+
+#[test]
+fn a_second_process_may_read_and_may_write_once_the_first_is_killed() {
+    use std::io::BufRead;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let mut first = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "opening::child_that_holds_a_store", "--nocapture"])
+        .env(HOLD, &path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(first.stdout.take().unwrap()).lines();
+    assert!(said.map(Result::unwrap).any(|line| line == "held"));
+    let error = Store::open(&path).unwrap_err();
+    let named = format!("in use by process {}; it can be read meanwhile", first.id());
+    assert!(error.to_string().contains(&named), "{error}");
+    let key = crate::support::key(1);
+    assert!(Store::open_read_only(&path).unwrap().artifact(key).unwrap().is_some());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = Store::open(&path).unwrap();
+    assert!(second.artifact(key).unwrap().is_some());
+    assert!(second.verify().unwrap().is_clean());
 }
