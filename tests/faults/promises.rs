@@ -195,12 +195,16 @@ impl Promises {
     fn examine_artifacts(&self, store: &Store, broken: &mut Vec<String>) -> buildswarm_store::Result<()> {
         let keys: Vec<_> = self.artifacts.iter().map(|seed| key(*seed)).collect();
         let found = store.artifacts(&keys)?;
+        let present = store.present(&keys)?;
         let reuse_keys: Vec<_> = self.artifacts.iter().map(|seed| reuse(*seed)).collect();
         let reused = store.reused(&reuse_keys)?;
         for seed in &self.artifacts {
             let expected = artifact(*seed);
             match found.get(&expected.key) {
                 None => broken.push(format!("artifact {seed} is lost")),
+                Some(_) if !present.contains(&expected.key) => {
+                    broken.push(format!("artifact {seed} is said not to be there"));
+                }
                 Some(other) if *other != expected => broken.push(format!("artifact {seed} is another")),
                 Some(_) => {}
             }

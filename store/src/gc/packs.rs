@@ -162,6 +162,7 @@ mod tests {
     use buildswarm_core::time::UnixSeconds;
 
     use super::*;
+    use crate::gc::mark::Collector;
     use crate::{GcOptions, Store};
 
     #[test]
@@ -177,9 +178,15 @@ mod tests {
             blob
         };
         let blob = put();
-        let options =
-            GcOptions { now: UnixSeconds(4_000_000_000), dry_run: false, keep_days: 0, grace_seconds: 0 };
-        shared.mark(options).unwrap();
+        let options = GcOptions {
+            now: UnixSeconds(4_000_000_000),
+            dry_run: false,
+            keep_days: 0,
+            grace_seconds: 0,
+            quota: None,
+            evict_artifacts: false,
+        };
+        Collector::begin(shared, &options).unwrap().mark().unwrap();
         shared.sweep().unwrap();
         shared.index.write(|transaction| Ok(rows::condemn_empty(transaction)?)).unwrap();
         let condemned = shared.index.read(|reader| Ok(rows::condemned(reader)?)).unwrap();
