@@ -305,6 +305,12 @@ fn holder_text(holder: Option<&str>) -> String {
 }
 
 impl Error {
+    /// What it says and why, for a report in which it is a line.
+    pub(crate) fn whole(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+    }
+
     /// For `map_err` after a file operation.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {

@@ -151,7 +151,7 @@ fn take(
             Ok(())
         }
         Seen::Unreadable(path, error) => {
-            report.unreadable.push((path, error.to_string()));
+            report.unreadable.push((path, error.whole()));
             Ok(())
         }
     }

@@ -88,7 +88,7 @@ impl VerifyReport {
             Ok(Copy::Sound) => {}
             Ok(Copy::Damaged) => self.damaged.push(blob),
             Ok(Copy::Missing) => self.missing.push(blob),
-            Err(error) => self.unreadable.push((path, error.to_string())),
+            Err(error) => self.unreadable.push((path, error.whole())),
         }
     }
 }

@@ -17,9 +17,6 @@ use crate::scratch;
 /// What puts something.
 const PUTS: [&str; 8] = ["put-", "commit", "batch", "tree", "root", "sign", "heal", "generation"];
 
-/// What tells of single files in a report.
-const REPORTS: [&str; 3] = ["verify/", "rebuild/", "restore/"];
-
 /// What reads directories of trees.
 const READS_TREES: [&str; 3] = ["materialise/read-file/", "root-tree/read-file/", "collect/read-file/"];
 
@@ -153,7 +150,8 @@ fn unlike(way: Way, outcome: &Result<()>, watched: &Watched) -> Option<String> {
         // Whoever reads damaged bytes is told that they are, whether or not they could be set aside.
         (Ok(()), Some(at)) if at.starts_with("damage/") => None,
         (Ok(()), Some(at)) => Some(format!("nobody was told of {at}")),
-        (Err(error), Some(at)) if !REPORTS.iter().any(|act| at.starts_with(act)) && !tells(error, way.0) => {
+        // A restoration says which blobs it could not carry, not why.
+        (Err(error), Some(at)) if !at.starts_with("restore/") && !tells(error, way.0) => {
             Some(format!("{:?} is told as: {}", way.0, whole(error)))
         }
         (Err(Error::NoSpace { .. }), Some(_)) => match way.0 {

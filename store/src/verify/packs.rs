@@ -38,7 +38,7 @@ impl Shared {
         let mut report = VerifyReport::default();
         match PackReader::new(file).walk(members, |bytes| share.spend(bytes)).map_err(Error::io(READ, &path))
         {
-            Err(error) => report.unreadable.push((path, error.to_string())),
+            Err(error) => report.unreadable.push((path, error.whole())),
             Ok(walked) => {
                 for (stored, found) in walked.members {
                     report.add(stored.blob, path.clone(), self.judge(stored.blob.id, found));
