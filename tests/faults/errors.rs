@@ -17,6 +17,9 @@ use crate::scratch;
 /// What puts something.
 const PUTS: [&str; 8] = ["put-", "commit", "batch", "tree", "root", "sign", "heal", "generation"];
 
+/// What tells of single files in a report, or as the reason why a tree was not made.
+const REPORTS: [&str; 4] = ["verify/", "rebuild/", "restore/", "materialise/"];
+
 /// What reads directories of trees.
 const READS_TREES: [&str; 3] = ["materialise/read-file/", "root-tree/read-file/", "collect/read-file/"];
 
@@ -159,8 +162,7 @@ fn unlike(way: Way, outcome: &Result<()>, watched: &Watched) -> Option<String> {
             other => Some(format!("{other:?} is told as a full disk")),
         },
         (Err(error), Some(at)) => match way.0 {
-            // Those of single files are told as a report, or as why a tree was not made.
-            Kind::NoSpace | Kind::Quota if !at.starts_with("verify/") && !at.starts_with("materialise/") => {
+            Kind::NoSpace | Kind::Quota if !REPORTS.iter().any(|act| at.starts_with(act)) => {
                 Some(format!("a full disk is told as: {}", whole(error)))
             }
             _ => None,
