@@ -25,6 +25,7 @@ use crate::faults::{Step, reach};
 use crate::index::Transaction;
 use crate::index::values::Unsigned;
 use crate::layout::Layout;
+use crate::rebuild::adopt_packs;
 pub(crate) use apply::{Applied, Missing, apply};
 use frame::Frames;
 pub(crate) use record::Record;
@@ -267,6 +268,7 @@ impl Tail {
         let named = |error| Error::index(&path, error);
         let mut whole = true;
         let transaction = index.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
+        adopt_packs(layout, &Transaction::on(&transaction))?;
         for payload in &self.ahead {
             // Written by a later version, or by nobody: it is whole, so it was no accident of the disk.
             let Ok(record) = Record::decode(payload) else {

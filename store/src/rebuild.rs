@@ -157,6 +157,28 @@ fn take(
     }
 }
 
+/// Takes packs into an index that does not know them: of a batch that was not committed, or because the index has lost what
+/// it knew.
+pub(crate) fn adopt_packs(layout: &Layout, transaction: &Transaction<'_>) -> Result<()> {
+    let named = |error| Error::index(&layout.index(), error);
+    let mut known = transaction.prepare_cached("SELECT 1 FROM packs WHERE id = ?1").map_err(named)?;
+    for file in disk::list(&layout.packs())? {
+        let Ok(id) = file.name.parse() else { continue };
+        if known.exists([Bytes32::from(id)]).map_err(named)? {
+            continue;
+        }
+        // One that is damaged is for a new index, which says so.
+        if let Some(contents) = packs::contents(&file.path, BlobRef { id, size: file.size })?
+            && contents.intact
+        {
+            disk::sync_file(&file.path)?;
+            disk::sync_dir(&layout.packs())?;
+            take_pack(transaction, &contents).map_err(named)?;
+        }
+    }
+    Ok(())
+}
+
 fn take_pack(transaction: &Transaction<'_>, contents: &Contents) -> rusqlite::Result<()> {
     let pack = packs::rows::insert(transaction, contents.pack)?;
     if !contents.intact {

@@ -129,12 +129,19 @@ fn an_index_that_was_put_back_catches_up() {
     let [file, log] = [&large[..], b"log"].map(|bytes| store.put_bytes(bytes).unwrap());
     let built = crate::tests::artifact(1, [file, log, log]);
     let _ = store.commit_artifact(&built, &[]).unwrap();
+    let batch = store.batch(crate::Compression::Zstd).unwrap();
+    let packed = batch.put_bytes(b"packed").unwrap();
+    let in_batch = crate::tests::artifact(2, [packed; 3]);
+    batch.commit_artifact(in_batch.clone(), &[]);
+    let _ = batch.commit().unwrap();
     drop(store);
     fs::write(dir.path().join("index.db"), old).unwrap();
     fs::write(dir.path().join("index.db-wal"), wal).unwrap();
     fs::remove_file(dir.path().join("index.db-shm")).unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.artifact(built.key).unwrap(), Some(built.clone()), "the file was adopted");
+    assert_eq!(store.artifact(in_batch.key).unwrap(), Some(in_batch), "and the pack");
+    assert!(store.verify().unwrap().is_clean());
     drop(store);
 }
 
