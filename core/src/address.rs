@@ -7,7 +7,7 @@
 use crate::canonical::Encoder;
 use crate::digest::batch::Kind;
 use crate::policy::Policy;
-use crate::spec::{BuildInputs, BuildSpec, encode_key_message, key_dependency};
+use crate::spec::{BuildInputs, BuildSpec, KeyDependencies, encode_key_message};
 use crate::{BuildKey, Digest, ReuseKey};
 
 /// BLAKE3 contexts. Never changed and never used for anything else: a new form gets new ones.
@@ -21,7 +21,7 @@ const SOURCES: &str = "buildswarm 2026-11-24 tool sources";
 fn digest_of(context: &str, write: impl FnOnce(&mut Encoder)) -> Digest {
     let mut encoder = Encoder::new();
     write(&mut encoder);
-    Kind::new(context).digest(&encoder.finish_message(0))
+    Kind::new(context).digest(&encoder.finish_message())
 }
 
 fn key(context: &str, spec: &BuildSpec) -> Digest {
@@ -33,9 +33,9 @@ fn key(context: &str, spec: &BuildSpec) -> Digest {
         .iter()
         .map(|dep| (digest_of(DEPENDENCY, |record| dep.record().encode(record)), dep.classes))
         .collect();
-    let mut dependencies =
-        dependencies.iter().map(|(digest, classes)| key_dependency(digest, *classes)).collect();
-    digest_of(context, |record| encode_key_message(record, *policy, &inputs, &mut dependencies))
+    let mut listed = KeyDependencies::default();
+    listed.set(dependencies.iter().map(|(digest, classes)| (digest, *classes)));
+    digest_of(context, |record| encode_key_message(record, *policy, &inputs, &mut listed))
 }
 
 /// The exact key of `spec`, whose dependencies must be identified by their own exact keys.

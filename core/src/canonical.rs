@@ -45,67 +45,68 @@ impl Encoder {
         Self::default()
     }
 
-    /// A record after other bytes, which [`finish`](Self::finish) returns too.
-    #[must_use]
-    pub const fn after(bytes: Vec<u8>) -> Self {
-        Self { bytes, last_tag: 0 }
-    }
-
+    /// What stands before every payload.
     #[inline]
-    fn tag(&mut self, tag: u8) {
+    fn header(&mut self, tag: u8, len: usize) {
         assert!(self.last_tag < tag, "tags ascend: {tag} after {}", self.last_tag);
         self.last_tag = tag;
-        self.bytes.push(tag);
-    }
-
-    #[inline]
-    fn count(&mut self, count: usize) {
-        self.bytes.extend_from_slice(&length(count));
+        let [a, b, c, d] = length(len);
+        self.bytes.extend_from_slice(&[tag, a, b, c, d]);
     }
 
     #[inline]
     fn item(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
+        self.bytes.extend_from_slice(&length(bytes.len()));
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// An item whose length is known once it is written.
+    /// What `write` writes, its length being put before it into the four bytes that are there.
     #[inline]
-    fn item_of(&mut self, write: impl FnOnce(&mut Self)) {
-        let at = self.bytes.len();
-        self.count(0);
+    fn measured(&mut self, write: impl FnOnce(&mut Self)) {
+        let start = self.bytes.len();
         write(self);
-        let len = length(self.bytes.len() - at - 4);
-        self.bytes[at..at + 4].copy_from_slice(&len);
+        let len = length(self.bytes.len() - start);
+        self.bytes[start - len.len()..start].copy_from_slice(&len);
     }
 
+    /// A field that is a count and so many items.
     #[inline]
-    fn field(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
-        self.tag(tag);
-        self.item_of(write);
+    fn counted(&mut self, tag: u8, count: usize, write: impl FnOnce(&mut Self)) {
+        self.header(tag, 0);
+        self.measured(|record| {
+            record.bytes.extend_from_slice(&length(count));
+            write(record);
+        });
     }
 
-    /// An item that is a record.
+    /// A record that is measured.
     #[inline]
     fn nested(&mut self, write: impl FnOnce(&mut Self)) {
         // In place: a copy for each level would be most of the time that encoding takes.
         let outer = std::mem::take(&mut self.last_tag);
-        self.item_of(write);
+        self.measured(write);
         self.last_tag = outer;
+    }
+
+    /// An item that is a record.
+    #[inline]
+    fn nested_item(&mut self, write: impl FnOnce(&mut Self)) {
+        self.bytes.extend_from_slice(&length(0));
+        self.nested(write);
     }
 
     /// A field that is a record itself.
     #[inline]
     pub fn record(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
-        self.tag(tag);
+        self.header(tag, 0);
         self.nested(write);
     }
 
     /// A field of raw bytes.
     #[inline]
     pub fn bytes(&mut self, tag: u8, value: &[u8]) {
-        self.tag(tag);
-        self.item(value);
+        self.header(tag, value.len());
+        self.bytes.extend_from_slice(value);
     }
 
     /// A field of text.
@@ -116,19 +117,17 @@ impl Encoder {
 
     /// A list of records, in this order.
     pub fn records<T>(&mut self, tag: u8, items: &[T], write: impl Fn(&mut Self, &T)) {
-        self.field(tag, |record| {
-            record.count(items.len());
-            items.iter().for_each(|item| record.nested(|record| write(record, item)));
+        self.counted(tag, items.len(), |record| {
+            items.iter().for_each(|item| record.nested_item(|record| write(record, item)));
         });
     }
 
     /// A map from text to records, sorted by key.
     pub fn map_of_records<V>(&mut self, tag: u8, map: &SortedMap<V>, write: impl Fn(&mut Self, &V)) {
-        self.field(tag, |record| {
-            record.count(map.len());
+        self.counted(tag, map.len(), |record| {
             for (key, value) in map.iter() {
                 record.item(key.as_bytes());
-                record.nested(|record| write(record, value));
+                record.nested_item(|record| write(record, value));
             }
         });
     }
@@ -147,17 +146,13 @@ impl Encoder {
 
     /// A list, whose order means something.
     pub fn list<T: AsRef<[u8]>>(&mut self, tag: u8, items: impl ExactSizeIterator<Item = T>) {
-        self.field(tag, |record| {
-            record.count(items.len());
-            items.for_each(|item| record.item(item.as_ref()));
-        });
+        self.counted(tag, items.len(), |record| items.for_each(|item| record.item(item.as_ref())));
     }
 
     /// A list of digests, each followed by one byte.
     pub fn pairs<'a>(&mut self, tag: u8, items: impl ExactSizeIterator<Item = (&'a Digest, u8)>) {
         const LEN: usize = Digest::LEN + 1;
-        self.field(tag, |record| {
-            record.count(items.len());
+        self.counted(tag, items.len(), |record| {
             // Room for all at once, each written where it stays: most of what is hashed is this.
             let start = record.bytes.len();
             record.bytes.resize(start + items.len() * (4 + LEN), 0);
@@ -200,8 +195,7 @@ impl Encoder {
         K: AsRef<str>,
         V: AsRef<[u8]>,
     {
-        self.field(tag, |record| {
-            record.count(entries.len());
+        self.counted(tag, entries.len(), |record| {
             for (key, value) in entries {
                 record.item(key.as_ref().as_bytes());
                 record.item(value.as_ref());
@@ -215,13 +209,33 @@ impl Encoder {
         self.bytes
     }
 
-    /// The record as it is hashed: filled up with zero bytes to a multiple of [`BLOCK`], counted from where it
-    /// begins. No field has tag 0, so what is filled in cannot be taken for one.
+    /// The record as it is hashed: filled up with zero bytes to a multiple of [`BLOCK`]. No field has tag 0, so
+    /// what is filled in cannot be taken for one.
     #[must_use]
-    pub fn finish_message(mut self, start: usize) -> Vec<u8> {
-        let len = self.bytes.len() - start;
-        self.bytes.resize(start + len.next_multiple_of(BLOCK), 0);
+    pub fn finish_message(mut self) -> Vec<u8> {
+        self.end_message(0);
         self.bytes
+    }
+
+    /// Ends a record that begins at `start`, as [`finish_message`](Self::finish_message) does; what is written
+    /// next is another one.
+    pub(crate) fn end_message(&mut self, start: usize) {
+        self.last_tag = 0;
+        let len = self.bytes.len() - start;
+        // A whole block, and cut: faster than to fill in as many as it takes.
+        self.bytes.extend_from_slice(&[0; BLOCK]);
+        self.bytes.truncate(start + len.next_multiple_of(BLOCK));
+    }
+
+    /// What is written so far.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what is written, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.last_tag = 0;
     }
 }
 

@@ -221,7 +221,7 @@ pub const FORMAT: u64 = 2;
 
 mod encoding;
 
-pub(crate) use encoding::{DependencyRecord, KeyDependency, encode_key_message, key_dependency};
+pub(crate) use encoding::{DependencyRecord, KeyDependencies, encode_key_message};
 
 pub mod difference;
 

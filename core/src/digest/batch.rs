@@ -14,6 +14,8 @@ use crate::canonical::{BLOCK, Encoder};
 
 /// Bytes of a BLAKE3 chunk.
 const CHUNK: usize = 1024;
+/// As many messages as the widest vector unit hashes at once.
+pub(crate) const LANES: usize = 16;
 /// Blocks of one.
 const MOST: usize = CHUNK / BLOCK;
 // Flags of the compression function (BLAKE3 paper, table 3).
@@ -52,47 +54,46 @@ impl Kind {
 /// Messages, one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    bytes: Vec<u8>,
+    messages: Encoder,
     /// Where each message ends.
     ends: Vec<usize>,
-    // Memory that is used again: the places of the messages of one length, and their digests.
-    places: Vec<usize>,
+    /// By number of blocks, the places of the messages that have so many; those of more than a chunk are at 0.
+    places: [Vec<usize>; MOST + 1],
+    // Memory that is used again.
     digests: Vec<u8>,
 }
 
 impl Batch {
     /// Adds the record that `write` writes, as it is hashed.
+    #[inline]
     pub(crate) fn add(&mut self, write: impl FnOnce(&mut Encoder)) {
-        let start = self.bytes.len();
-        let mut encoder = Encoder::after(std::mem::take(&mut self.bytes));
-        write(&mut encoder);
-        self.bytes = encoder.finish_message(start);
-        self.ends.push(self.bytes.len());
+        let start = self.messages.as_bytes().len();
+        write(&mut self.messages);
+        self.messages.end_message(start);
+        let end = self.messages.as_bytes().len();
+        let blocks = (end - start) / BLOCK;
+        self.places[if blocks > MOST { 0 } else { blocks }].push(self.ends.len());
+        self.ends.push(end);
     }
 
     /// Forgets all messages, and keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+        self.messages.clear();
         self.ends.clear();
+        self.places.iter_mut().for_each(Vec::clear);
     }
 
     /// Writes the digest of each message to its place.
     pub(crate) fn digests(&mut self, kind: &Kind, out: &mut [Digest]) {
         assert_eq!(self.ends.len(), out.len(), "a place for each message");
         let words = kind.words();
-        // How many messages there are of each number of blocks.
-        let mut counts = [0_usize; MOST + 1];
-        let mut start = 0;
-        for (end, place) in self.ends.iter().zip(out.iter_mut()) {
-            match (end - start) / BLOCK {
-                blocks @ 1..=MOST => counts[blocks] += 1,
-                _ => *place = kind.digest(&self.bytes[start..*end]),
-            }
-            start = *end;
+        for place in &self.places[0] {
+            let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+            out[*place] = kind.digest(&self.messages.as_bytes()[start..self.ends[*place]]);
         }
         macro_rules! of_each_length {
             ($($blocks:literal)*) => {
-                $(if counts[$blocks] > 0 { self.lanes::<{ $blocks * BLOCK }>(&words, out) })*
+                $(self.lanes::<{ $blocks * BLOCK }>(&words, out);)*
             };
         }
         of_each_length!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
@@ -100,18 +101,25 @@ impl Batch {
 
     /// Hashes all messages that are `BYTES` long.
     fn lanes<const BYTES: usize>(&mut self, words: &[u32; 8], out: &mut [Digest]) {
-        let mut messages: Vec<&[u8; BYTES]> = Vec::with_capacity(self.ends.len());
-        self.places.clear();
-        let mut start = 0;
-        for (place, end) in self.ends.iter().enumerate() {
-            if let Ok(message) = self.bytes[start..*end].try_into() {
-                messages.push(message);
-                self.places.push(place);
-            }
-            start = *end;
+        let places = &self.places[BYTES / BLOCK];
+        if places.is_empty() {
+            return;
+        }
+        let message = |place: &usize| {
+            let up_to_end = &self.messages.as_bytes()[..self.ends[*place]];
+            up_to_end.last_chunk().expect("as many bytes as it has blocks")
+        };
+        let platform = Platform::detect();
+        let lanes = platform.simd_degree();
+        let mut messages: Vec<&[u8; BYTES]> = Vec::with_capacity(places.len() + lanes);
+        messages.extend(places.iter().map(message));
+        // Lanes that are left over hash the last message once more: several that are hashed one at a time would
+        // take longer.
+        if messages.len() % lanes > 1 {
+            messages.resize(messages.len().next_multiple_of(lanes), messages[messages.len() - 1]);
         }
         self.digests.resize(messages.len() * Digest::LEN, 0);
-        Platform::detect().hash_many(
+        platform.hash_many(
             &messages,
             words,
             0,
@@ -121,8 +129,8 @@ impl Batch {
             CHUNK_END | ROOT,
             &mut self.digests,
         );
-        for (place, digest) in self.places.iter().zip(self.digests.chunks_exact(Digest::LEN)) {
-            out[*place].0.copy_from_slice(digest);
+        for (place, digest) in places.iter().zip(self.digests.as_chunks().0) {
+            out[*place].0 = *digest;
         }
     }
 }
@@ -143,12 +151,12 @@ mod tests {
             batch.add(|record| record.bytes(1, &value));
             let mut record = Encoder::new();
             record.bytes(1, &value);
-            expected.push(Digest(blake3::derive_key(CONTEXT, &record.finish_message(0))));
+            expected.push(Digest(blake3::derive_key(CONTEXT, &record.finish_message())));
         }
         let kind = Kind::new(CONTEXT);
         let mut digests = vec![Digest([0; 32]); expected.len()];
         batch.digests(&kind, &mut digests);
         assert_eq!(digests, expected);
-        assert_eq!(Kind::new(CONTEXT).digest(&batch.bytes[..batch.ends[0]]), expected[0]);
+        assert_eq!(Kind::new(CONTEXT).digest(&batch.messages.as_bytes()[..batch.ends[0]]), expected[0]);
     }
 }

@@ -14,11 +14,11 @@ use rayon::slice::{ParallelSlice, ParallelSliceMut};
 use super::{Dependents, Need, Origin, PackageIndex, Plan, PlanPackage, Requirements};
 use crate::address::{DEPENDENCY, EXACT, INPUTS, SURROUNDINGS};
 use crate::canonical::Encoder;
-use crate::digest::batch::{Batch, Kind};
+use crate::digest::batch::{Batch, Kind, LANES};
 use crate::policy::Policy;
 use crate::spec::{
-    BuildInputs, BuildSpec, Dependency, DependencyRecord, Identity, KeyDependency, Surroundings,
-    encode_key_message, key_dependency,
+    BuildInputs, BuildSpec, Dependency, DependencyRecord, Identity, KeyDependencies, Surroundings,
+    encode_key_message,
 };
 use crate::{BuildKey, Digest};
 
@@ -72,17 +72,29 @@ impl Keys {
             dependencies: vec![NONE; packages],
             keys: vec![None; packages],
         };
-        keys.inputs.par_chunks_mut(BATCH).zip(inputs.par_chunks(BATCH)).for_each_init(
+        // All by one of the threads that share the work: to hand it each level from outside takes longer than a
+        // level.
+        rayon::scope(|_| keys.compute(plan, requirements, &kinds, inputs));
+        keys
+    }
+
+    fn compute(
+        &mut self,
+        plan: &Plan,
+        requirements: &Requirements,
+        kinds: &Kinds,
+        inputs: &[Option<BuildInputs>],
+    ) {
+        self.inputs.par_chunks_mut(BATCH).zip(inputs.par_chunks(BATCH)).for_each_init(
             || (Batch::default(), Shared::default()),
-            |(batch, shared), (digests, inputs)| digest_inputs(&kinds, batch, shared, inputs, digests),
+            |(batch, shared), (digests, inputs)| digest_inputs(kinds, batch, shared, inputs, digests),
         );
-        keys.add_installed(plan, &kinds);
+        self.add_installed(plan, kinds);
         let mut desks: Vec<Desk> =
             std::iter::repeat_with(Desk::default).take(rayon::current_num_threads()).collect();
         for level in requirements.levels() {
-            keys.set(plan, requirements, &kinds, level, &mut desks);
+            self.set(plan, requirements, kinds, level, &mut desks);
         }
-        keys
     }
 
     /// The key of a package; `None` if it stands in the build root.
@@ -156,7 +168,7 @@ impl Keys {
         level: &[PackageIndex],
         desks: &mut [Desk],
     ) {
-        let share = level.len().div_ceil(desks.len()).max(BATCH / 2);
+        let share = level.len().div_ceil(desks.len()).next_multiple_of(LANES).max(BATCH / 2);
         if level.len() <= share {
             desks[0].compute(self, plan, requirements, kinds, level);
         } else {
@@ -171,12 +183,6 @@ impl Keys {
                 self.dependencies[index.get()] = *dependency;
             }
         }
-    }
-
-    fn as_dependency(&self, need: Need) -> KeyDependency<'_> {
-        let digest = &self.dependencies[need.package.get()];
-        assert_ne!(*digest, NONE, "requirements come first in the order");
-        key_dependency(digest, need.classes)
     }
 }
 
@@ -199,11 +205,12 @@ impl Desk {
         packages: &[PackageIndex],
     ) {
         let Self { batch, keys, dependencies } = self;
-        let mut needs = Vec::new();
+        let mut needs = KeyDependencies::default();
         batch.clear();
         for index in packages {
-            needs.clear();
-            needs.extend(requirements.of(*index).iter().map(|need| done.as_dependency(*need)));
+            let of_need = |need: &Need| (&done.dependencies[need.package.get()], need.classes);
+            needs.set(requirements.of(*index).iter().map(of_need));
+            assert!(!needs.contains(&NONE), "requirements come first in the order");
             let inputs = &done.inputs[index.get()];
             batch.add(|record| encode_key_message(record, Policy::Exact, inputs, &mut needs));
         }
@@ -237,7 +244,7 @@ impl<'a> Shared<'a> {
         let digest = *self.known.entry(Arc::as_ptr(surroundings)).or_insert_with(|| {
             let mut record = Encoder::new();
             surroundings.encode(&mut record);
-            kind.digest(&record.finish_message(0))
+            kind.digest(&record.finish_message())
         });
         self.last = Some((surroundings, digest));
         digest

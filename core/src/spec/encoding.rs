@@ -259,74 +259,84 @@ fn parsed<T: std::str::FromStr + ToString>(tag: u8, text: &str) -> Result<T, Dec
     if value.to_string() == text { Ok(value) } else { Err(DecodeError::Malformed { tag }) }
 }
 
-/// A dependency as a key has it: the first bytes of its digest, the digest, how it reaches the build.
-///
-/// The first bytes all but surely tell digests apart; comparing and moving whole digests would be much of
-/// the time that a key takes.
-pub(crate) type KeyDependency<'a> = (u64, &'a Digest, DependencyClasses);
-
-pub(crate) fn key_dependency(digest: &Digest, classes: DependencyClasses) -> KeyDependency<'_> {
-    let prefix = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-    (prefix, digest, classes)
-}
-
-fn sort(dependencies: &mut Vec<KeyDependency<'_>>) {
-    if sort_few(dependencies) {
-        return;
+/// Sorts what is in no order at all.
+fn sort(numbers: &mut [u64]) {
+    /// Up to here it is faster to compare more often and have no branches to mispredict.
+    const FEW: usize = 20;
+    if numbers.len() > FEW {
+        return numbers.sort_unstable();
     }
-    dependencies.sort_unstable_by_key(|(prefix, ..)| *prefix);
-    if dependencies.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-        dependencies.sort_unstable_by_key(|(_, digest, classes)| (*digest, classes.bits()));
-        dependencies.dedup();
-    }
-}
-
-/// Sorts by counting how many are smaller, which has no branches to mispredict; whether that is done.
-fn sort_few(dependencies: &mut [KeyDependency<'_>]) -> bool {
-    /// Up to here it is faster than any other sort.
-    const FEW: usize = 16;
-    let Some(first) = dependencies.first() else { return true };
-    if dependencies.len() > FEW {
-        return false;
-    }
-    let mut unsorted = [*first; FEW];
-    let mut prefixes = [u32::MAX; FEW];
-    for ((copy, prefix), dependency) in unsorted.iter_mut().zip(&mut prefixes).zip(&*dependencies) {
-        *copy = *dependency;
-        *prefix = (dependency.0 >> 32) as u32;
-    }
-    // By lanes of a vector, so nothing that may panic within.
-    let mut ranks = [0_u32; FEW];
-    for prefix in &prefixes[..dependencies.len()] {
-        for (rank, own) in ranks.iter_mut().zip(&prefixes) {
-            *rank = rank.wrapping_add(u32::from(prefix < own));
+    for sorted in 1..numbers.len() {
+        let mut moved = numbers[sorted];
+        for place in &mut numbers[..sorted] {
+            (*place, moved) = (moved.min(*place), moved.max(*place));
         }
+        numbers[sorted] = moved;
     }
-    let mut taken = 0_u32;
-    for (rank, dependency) in ranks.iter().zip(&unsorted[..dependencies.len()]) {
-        dependencies[*rank as usize] = *dependency;
-        taken |= 1 << rank;
+}
+
+/// The dependencies of a key: the digest of each, and how it reaches the build.
+#[derive(Debug, Default)]
+pub(crate) struct KeyDependencies<'a> {
+    all: Vec<(&'a Digest, DependencyClasses)>,
+    /// The first bits of each digest, and behind them its place in `all`. They all but surely tell digests apart;
+    /// comparing and moving whole digests would be much of the time that a key takes.
+    order: Vec<u64>,
+}
+
+impl<'a> KeyDependencies<'a> {
+    /// Bits of a number in `order` that are a place.
+    const PLACE: u32 = 24;
+
+    /// Takes these, in any order, instead of what was there.
+    pub(crate) fn set(&mut self, all: impl Iterator<Item = (&'a Digest, DependencyClasses)>) {
+        self.all.clear();
+        self.all.extend(all);
+        self.order.clear();
+        let places = 0..self.all.len() as u64;
+        self.order.extend(places.zip(&self.all).map(|(place, (digest, _))| Self::first_bits(digest) | place));
     }
-    let distinct = taken.count_ones() as usize == dependencies.len();
-    if !distinct {
-        dependencies.copy_from_slice(&unsorted[..dependencies.len()]);
+
+    pub(crate) fn contains(&self, digest: &Digest) -> bool {
+        let first_bits = Self::first_bits(digest);
+        self.order.iter().any(|order| order >> Self::PLACE == first_bits >> Self::PLACE)
+            && self.all.iter().any(|(known, _)| *known == digest)
     }
-    distinct
+
+    fn first_bits(digest: &Digest) -> u64 {
+        let first = digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        first >> Self::PLACE << Self::PLACE
+    }
+
+    /// Ascending, each once.
+    fn sorted(&mut self) -> impl ExactSizeIterator<Item = (&'a Digest, u8)> {
+        sort(&mut self.order);
+        let is_alike = |pair: &[u64]| (pair[0] ^ pair[1]) >> Self::PLACE == 0;
+        if self.all.len() >> Self::PLACE > 0 || self.order.windows(2).any(is_alike) {
+            self.all.sort_unstable_by_key(|(digest, classes)| (*digest, classes.bits()));
+            self.all.dedup();
+            self.order.clear();
+            self.order.extend(0..self.all.len() as u64);
+        }
+        self.order.iter().map(|order| {
+            let (digest, classes) = self.all[(order & ((1 << Self::PLACE) - 1)) as usize];
+            (digest, classes.bits())
+        })
+    }
 }
 
 /// What a key is the digest of: the specification, with the digests of its parts in place of the parts, so that
-/// what several packages have in common is hashed once. `dependencies` may be in any order, and are sorted.
+/// what several packages have in common is hashed once.
 pub(crate) fn encode_key_message(
     record: &mut Encoder,
     policy: Policy,
     inputs: &Digest,
-    dependencies: &mut Vec<KeyDependency<'_>>,
+    dependencies: &mut KeyDependencies<'_>,
 ) {
-    sort(dependencies);
     record.number(1, FORMAT);
     record.text(2, policy.name());
     record.digest(3, inputs);
-    record.pairs(4, dependencies.iter().map(|(_, digest, classes)| (*digest, classes.bits())));
+    record.pairs(4, dependencies.sorted());
 }
 
 impl BuildSpec {

@@ -401,8 +401,8 @@ fn dependencies_of_a_key_are_sorted_however_many_and_however_much_alike() {
                 })
                 .collect();
             let message = |digests: &[Digest]| {
-                let mut given =
-                    digests.iter().map(|digest| key_dependency(digest, DependencyClasses::DEPEND)).collect();
+                let mut given = KeyDependencies::default();
+                given.set(digests.iter().map(|digest| (digest, DependencyClasses::DEPEND)));
                 let mut record = Encoder::new();
                 encode_key_message(&mut record, Policy::Exact, &digest(1), &mut given);
                 record.finish()
