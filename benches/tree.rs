@@ -63,15 +63,15 @@ fn chosen() -> Vec<(PathBuf, u64)> {
     rest.retain(|(_, size)| *size > 1 << 20);
     let mut bytes: u64 = all.iter().map(|(_, size)| size).sum();
     // Large ones take the place of small ones until it is enough.
-    for place in 0..all.len() {
+    for place in &mut all {
         if bytes >= BYTES {
             break;
         }
-        if all[place].1 < 4096
+        if place.1 < 4096
             && let Some(large) = rest.pop_if(|(_, size)| bytes + *size < BYTES + (8 << 20))
         {
             bytes += large.1;
-            all[place] = large;
+            *place = large;
         } else if rest.last().is_some_and(|(_, size)| bytes + size >= BYTES + (8 << 20)) {
             rest.pop();
         }
