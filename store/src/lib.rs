@@ -33,6 +33,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod archive;
 mod artifacts;
 mod blobs;
 mod clock;
@@ -40,6 +41,7 @@ mod disk;
 mod error;
 mod faults;
 mod filesystem;
+mod frames;
 mod gc;
 mod generations;
 mod history;
