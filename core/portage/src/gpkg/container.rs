@@ -5,14 +5,16 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::compress::{Compression, Decompressor, unwrap};
-use super::error::{CompressionError, GpkgError, TarError, shown};
+use buildswarm_store::archive::{
+    Compression, CompressionError, Decompressor, Kind, RawEntry, TarError, TarReader, shown, unwrap,
+};
+
+use super::error::GpkgError;
 use super::image::ImageReader;
 use super::limits::{Limits, MANIFEST_BYTES, SIGNATURE_BYTES};
 use super::manifest::{self, Summer, Sums};
 use super::metadata;
 use super::payload::Payload;
-use super::tar::{Kind, RawEntry, TarReader};
 use crate::interface::{Collector, Interface};
 
 /// One member of a container.

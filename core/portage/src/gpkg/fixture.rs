@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use super::header::BLOCK;
+use buildswarm_store::archive::BLOCK;
+
 use super::manifest::{self, Summer};
 
 /// One tar entry with every field free to be wrong.

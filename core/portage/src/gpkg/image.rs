@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 
-use super::compress::Decompressor;
+use buildswarm_store::archive::{
+    COMPONENT_BYTES, Decompressor, Kind, PATH_BYTES, RawEntry, TarError, TarReader, shown,
+};
+
 use super::container::member_error;
-use super::error::{GpkgError, TarError, shown};
-use super::limits::{COMPONENT_BYTES, Limits, PATH_BYTES};
-use super::tar::{Kind, RawEntry, TarReader};
+use super::error::GpkgError;
+use super::limits::Limits;
 
 /// To whom an entry belongs. Portage installs it for the user and the group of these names and takes a number
 /// only where a machine does not know the name (Python, `TarFile.chown`), so all four matter.

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write as _};
 
+use buildswarm_store::archive::{BLOCK, Kind, TarError, TarReader, regular, shown};
+
 use super::container::Gpkg;
-use super::error::{GpkgError, TarError, shown};
-use super::header::{BLOCK, regular};
+use super::error::GpkgError;
 use super::limits::Limits;
-use super::tar::{Kind, TarReader};
 
 /// Portage writes some 40 variables; each ebuild may add a few.
 const MOST_KEYS: usize = 1000;

@@ -18,7 +18,7 @@ pub enum Compression {
 
 impl Compression {
     /// The compression that the part of a member's name after `metadata` or `image` stands for.
-    pub(crate) fn from_suffix(suffix: &str) -> Result<Self, CompressionError> {
+    pub fn from_suffix(suffix: &str) -> Result<Self, CompressionError> {
         match suffix {
             ".tar" => Ok(Self::None),
             ".tar.gz" => Ok(Self::Gzip),
@@ -39,7 +39,7 @@ enum Inner<R: Read> {
 
 /// A bounded decompressing reader. Its errors are [`CompressionError`]s inside an [`io::Error`]. Data that
 /// has come out means nothing until the end has been reached without an error.
-pub(crate) struct Decompressor<R: Read> {
+pub struct Decompressor<R: Read> {
     inner: Inner<R>,
     produced: u64,
     limit: u64,
@@ -47,12 +47,12 @@ pub(crate) struct Decompressor<R: Read> {
 }
 
 /// Wraps `error` so that it survives the way through [`Read`].
-pub(crate) fn wrap(error: CompressionError) -> io::Error {
+pub fn wrap(error: CompressionError) -> io::Error {
     io::Error::other(error)
 }
 
 /// Takes a [`CompressionError`] back out of what [`wrap`] made, possibly nested in a [`TarError`].
-pub(crate) fn unwrap(error: TarError) -> Result<CompressionError, TarError> {
+pub fn unwrap(error: TarError) -> Result<CompressionError, TarError> {
     match error {
         TarError::Io(error) => error.downcast().map_err(TarError::Io),
         other => Err(other),
@@ -61,7 +61,7 @@ pub(crate) fn unwrap(error: TarError) -> Result<CompressionError, TarError> {
 
 impl<R: Read> Decompressor<R> {
     /// A reader of `compressed` bytes of `source`, giving at most `most` bytes.
-    pub(crate) fn new(source: R, how: Compression, compressed: u64, most: u64) -> Result<Self, io::Error> {
+    pub fn new(source: R, how: Compression, compressed: u64, most: u64) -> Result<Self, io::Error> {
         let mut source = BufReader::with_capacity(128 << 10, source);
         let head = source.fill_buf()?;
         let inner = match how {

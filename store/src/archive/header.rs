@@ -3,21 +3,21 @@
 use super::error::{TarError, shown};
 
 /// Everything in a tar stream is a multiple of this, in bytes.
-pub(crate) const BLOCK: usize = 512;
+pub const BLOCK: usize = 512;
 
 /// A header, taken apart. Names are as they stand; nothing has been judged yet.
 #[derive(Debug)]
-pub(crate) struct Header {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) typeflag: u8,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) user: Vec<u8>,
-    pub(crate) group: Vec<u8>,
-    pub(crate) size: u64,
-    pub(crate) mtime: u64,
+pub struct Header {
+    pub path: Vec<u8>,
+    pub link: Vec<u8>,
+    pub typeflag: u8,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub user: Vec<u8>,
+    pub group: Vec<u8>,
+    pub size: u64,
+    pub mtime: u64,
 }
 
 /// Ids are signed 32-bit numbers in too many programs to take larger ones.
@@ -72,7 +72,7 @@ fn text(field: &[u8]) -> Result<&[u8], TarError> {
 
 impl Header {
     /// Takes `block`, found at byte `at`, apart.
-    pub(crate) fn parse(block: &[u8; BLOCK], at: u64) -> Result<Self, TarError> {
+    pub fn parse(block: &[u8; BLOCK], at: u64) -> Result<Self, TarError> {
         let bounded = |range: std::ops::Range<usize>, field, most: u64| {
             number(&block[range]).filter(|n| *n <= most).ok_or(TarError::Number { at, field })
         };
@@ -115,7 +115,7 @@ impl Header {
 ///
 /// # Errors
 /// [`TarError::Name`] if `directory` or `name` is longer than ustar's prefix (155) and name (100) fields.
-pub(crate) fn regular(directory: &str, name: &str, size: u64) -> Result<[u8; BLOCK], TarError> {
+pub fn regular(directory: &str, name: &str, size: u64) -> Result<[u8; BLOCK], TarError> {
     if directory.len() > 155 || name.len() > 100 || name.is_empty() {
         return Err(TarError::Name {
             name: shown(name.as_bytes()),

@@ -27,7 +27,8 @@ pub enum Kind {
 
 impl Kind {
     /// Its name in the payload's normal form.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Directory => "directory",
@@ -39,19 +40,19 @@ impl Kind {
 
 /// One entry of an archive, judged as to form but not yet as to where its names lead.
 #[derive(Debug, Clone)]
-pub(crate) struct RawEntry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) user: Vec<u8>,
-    pub(crate) group: Vec<u8>,
-    pub(crate) size: u64,
-    pub(crate) mtime: u64,
+pub struct RawEntry {
+    pub path: Vec<u8>,
+    pub link: Vec<u8>,
+    pub kind: Kind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub user: Vec<u8>,
+    pub group: Vec<u8>,
+    pub size: u64,
+    pub mtime: u64,
     /// Where the content begins, in bytes from the start of the stream.
-    pub(crate) offset: u64,
+    pub offset: u64,
 }
 
 /// What the extended headers before an entry say.
@@ -67,7 +68,7 @@ struct Overrides {
 }
 
 /// The reader. [`Read`] gives the content of the current entry.
-pub(crate) struct TarReader<R> {
+pub struct TarReader<R> {
     inner: R,
     position: u64,
     /// Content of the current entry not yet read.
@@ -77,12 +78,12 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) const fn new(inner: R) -> Self {
+    pub const fn new(inner: R) -> Self {
         Self { inner, position: 0, left: 0, padding: 0 }
     }
 
     /// The next entry, skipping what is left of the current one; `None` after a proper end of the archive.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<RawEntry>, TarError> {
+    pub fn next_entry(&mut self) -> Result<Option<RawEntry>, TarError> {
         self.skip_content()?;
         let mut overrides = Overrides::default();
         loop {
@@ -241,7 +242,7 @@ impl<R: Read> Read for TarReader<R> {
 
 impl TarError {
     /// An error that one of our own readers below put into an [`io::Error`], or a plain one.
-    pub(crate) fn from_io(error: io::Error) -> Self {
+    pub fn from_io(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(own) => own,
             Err(error) => Self::Io(error),
