@@ -29,6 +29,24 @@ pub enum GpkgError {
         /// What is wrong.
         source: CompressionError,
     },
+    /// An entry of a member that is fine in an archive, but has no place here.
+    #[error("{member} is refused: {name:?}: {reason}")]
+    Entry {
+        /// Name of the member.
+        member: String,
+        /// Name of the entry, cut to 200 characters.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A member in a compressed format that is not read here.
+    #[error("{member} is compressed with {format}, which is not supported: set BINPKG_COMPRESS=\"zstd\"")]
+    Unsupported {
+        /// Name of the member.
+        member: String,
+        /// The format, by its file name suffix.
+        format: String,
+    },
     /// An xpak package (the old format) or something else that is no tar archive.
     #[error("not a gpkg file: {reason}")]
     NotGpkg {

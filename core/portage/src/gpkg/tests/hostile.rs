@@ -104,7 +104,7 @@ fn names_in_an_image() {
     refused(
         "image is a link",
         &Package::with_image(&[link(b'2', "image", "/etc")]).bytes(),
-        "not a directory",
+        "the image itself is not a directory",
     );
 }
 
@@ -379,10 +379,10 @@ fn metadata_archives() {
     refused("link", &with(&[link(b'2', "metadata/PF", "/etc/passwd")]), "not a regular file");
     refused("elsewhere", &with(&[file("image/x", "")]), "metadata is named metadata/KEY");
     refused("deeper", &with(&[file("metadata/a/b", "")]), "metadata is named metadata/KEY");
-    refused("upwards", &with(&[file("metadata/../x", "")]), "metadata is named metadata/KEY");
+    refused("upwards", &with(&[file("metadata/../x", "")]), "it leads upwards");
     refused("duplicate", &with(&[file("metadata/PF", "a"), file("metadata/PF", "b")]), "occurs twice");
     let many: Vec<Entry> = (0..1001).map(|n| file(format!("metadata/K{n}"), "")).collect();
-    refused("too many", &with(&many), "metadata keys above the limit");
+    refused("too many", &with(&many), "entries above the limit of 1000");
     let noise: Vec<u8> = (0u32..50_000).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
     let small = Limits { metadata: 100_000, ..Limits::STANDARD };
     let error =
