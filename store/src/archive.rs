@@ -12,6 +12,7 @@
 //!
 //! # Writing
 //!
+//! [`pack_tree`] writes a directory as one archive, the same bytes for the same tree.
 //! [`FrameWriter`] compresses a stream as independent frames on all cores; [`FrameReader`] reads it from any
 //! position on.
 //!
@@ -22,9 +23,13 @@ mod error;
 mod header;
 mod limits;
 mod names;
+mod pack;
 mod path;
 mod reader;
 mod tar;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub use crate::frames::{FRAME_BYTES, FRAMES_MAX, FrameError, FrameReader, FrameWriter, SeekTable};
 pub use compress::{Compression, Decompressor};
@@ -34,6 +39,7 @@ pub use limits::{
     COMPONENT_BYTES, END_PADDING, EXTENDED_BYTES, Frames, Limits, PATH_BYTES, RATIO, RATIO_FREE_BYTES,
     SKIPPED_BYTES,
 };
+pub use pack::{PackError, PackOptions, PackReport, pack_tree};
 pub use path::{ArchivePath, Target};
 pub use reader::{ArchiveReader, Entry, Links, Node, ReadOptions, Whole};
 pub use tar::{Attributes, Kind, TarEntry, TarReader};

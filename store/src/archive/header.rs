@@ -21,9 +21,9 @@ pub(super) struct Header {
 }
 
 /// Ids are signed 32-bit numbers in too many programs to take larger ones.
-const LARGEST_ID: u64 = i32::MAX as u64;
+pub(super) const LARGEST_ID: u64 = i32::MAX as u64;
 /// The last second of the year 9999.
-const LARGEST_TIME: u64 = 253_402_300_799;
+pub(super) const LARGEST_TIME: u64 = 253_402_300_799;
 /// `mode` holds permission bits only.
 const MODE_BITS: u64 = 0o7777;
 

@@ -89,4 +89,10 @@ impl Names {
     pub(super) fn len(&self) -> u64 {
         self.seen.len() as u64
     }
+
+    /// Bytes of their names, which is what memory they take is counted by.
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }

@@ -177,6 +177,12 @@ impl<R: Read> ArchiveReader<R> {
         Ok(Whole { entries: self.names.len(), bytes: self.bytes })
     }
 
+    /// What it remembers: entries, and bytes of their names.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (u64, u64) {
+        (self.names.len(), self.names.bytes())
+    }
+
     fn judge(&mut self, raw: TarEntry) -> Result<Entry, TarError> {
         let TarEntry { path: name, link, kind, attributes, size, mtime, .. } = raw;
         let path = self.path(&name, &name)?;
