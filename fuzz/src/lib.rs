@@ -1,7 +1,7 @@
 //! What the libFuzzer targets run: plain functions over bytes, which must not panic whatever the bytes are.
 //!
 //! Each file of `fuzz_targets/` hands libFuzzer's bytes to one of them. The stable tests
-//! `core/tests/fuzz_corpora.rs` and `core/portage/tests/fuzz_corpora.rs` take in the same files and replay
+//! `tests/fuzz_corpora.rs` of `core`, `core/portage` and `store` take in the same files and replay
 //! `corpus/TARGET/*`; what once failed is put there and stays.
 //!
 //! ```text
@@ -10,6 +10,8 @@
 //! cargo +nightly fuzz run --fuzz-dir fuzz cpv -- -max_total_time=60
 //! ```
 
+pub mod archives;
 pub mod gentoo;
 pub mod pure;
+pub mod replay;
 pub mod scheduling;
