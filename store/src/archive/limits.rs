@@ -71,3 +71,29 @@ const _: () = assert!(EXTENDED_BYTES >= 3 * PATH_BYTES as u64);
 const _: () = assert!(Limits::STANDARD.depth <= PATH_BYTES / 2, "a path cannot be deeper");
 const _: () = assert!(1 << Limits::STANDARD.window_log <= RATIO_FREE_BYTES);
 const _: () = assert!(SKIPPED_BYTES >= 2 * 8 * super::FRAMES_MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_states_the_limits_in_use() {
+        let document = include_str!("../../../docs/archives.md");
+        let Limits { entries, name_bytes, bytes, depth, window_log, .. } = Limits::STANDARD;
+        for row in [
+            format!("| entries | {},000,000 |", entries / 1_000_000),
+            format!("| bytes of names | {} MiB |", name_bytes >> 20),
+            format!("| unpacked bytes | {} GiB |", bytes >> 30),
+            format!("| ratio | {},000 : 1 beyond {} MiB |", RATIO / 1000, RATIO_FREE_BYTES >> 20),
+            format!("| window of a zstd frame | {} MiB |", (1 << window_log) >> 20),
+            format!("| skippable frames | {} MiB together |", SKIPPED_BYTES >> 20),
+            format!("| path | {},{:03} bytes |", (PATH_BYTES - 1) / 1000, (PATH_BYTES - 1) % 1000),
+            format!("| component | {COMPONENT_BYTES} bytes |"),
+            format!("| depth | {depth} |"),
+            format!("| extended header | {} KiB,", EXTENDED_BYTES >> 10),
+            format!("| zeros after the end | {} KiB |", END_PADDING >> 10),
+        ] {
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+}
