@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::index::Fault;
 use crate::index::rows::Stored;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::packs::Seen;
 use crate::store::{Shared, Store};
 use row::Recorded;
 
@@ -59,8 +60,9 @@ impl Store {
     /// As [`artifact`](Self::artifact).
     pub fn artifacts(&self, keys: &[BuildKey]) -> Result<BTreeMap<BuildKey, Artifact>> {
         let mut found = BTreeMap::new();
+        let mut seen = Seen::default();
         self.shared.look_up(keys, row::find, |key, recorded| {
-            if self.shared.resolves(&recorded)? {
+            if self.shared.are_there(&recorded.blobs, &mut seen)? {
                 found.insert(key, recorded.artifact);
             }
             Ok(())
@@ -74,8 +76,9 @@ impl Store {
     /// As [`artifact`](Self::artifact).
     pub fn present(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
         let mut found = BTreeSet::new();
+        let mut seen = Seen::default();
         self.shared.look_up(keys, row::find_blobs, |key, blobs| {
-            if self.shared.are_there(&blobs)? {
+            if self.shared.are_there(&blobs, &mut seen)? {
                 found.insert(key);
             }
             Ok(())
@@ -166,13 +169,19 @@ impl Shared {
         Ok(())
     }
 
-    fn resolves(&self, recorded: &Recorded) -> Result<bool> {
-        self.are_there(&recorded.blobs)
+    fn are_there(&self, blobs: &[Stored; 3], seen: &mut Seen) -> Result<bool> {
+        for stored in blobs {
+            if !self.is_there_as_seen(stored, seen)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn are_there(&self, blobs: &[Stored; 3]) -> Result<bool> {
-        for stored in blobs {
-            if !self.is_there(stored)? {
+    /// Whether what is recorded resolves, within a transaction.
+    fn resolves(&self, connection: &Connection, recorded: &Recorded, seen: &mut Seen) -> Result<bool, Fault> {
+        for stored in &recorded.blobs {
+            if !self.is_there_within(connection, stored, seen)? {
                 return Ok(false);
             }
         }
@@ -182,7 +191,7 @@ impl Shared {
     /// What a key resolves to, within a transaction.
     pub(crate) fn resolve(&self, connection: &Connection, key: BuildKey) -> Result<Option<Artifact>, Fault> {
         let Some(recorded) = row::find(connection, key)? else { return Ok(None) };
-        Ok(self.resolves(&recorded)?.then_some(recorded.artifact))
+        Ok(self.resolves(connection, &recorded, &mut Seen::default())?.then_some(recorded.artifact))
     }
 }
 

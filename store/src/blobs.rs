@@ -4,15 +4,18 @@ mod put;
 mod reader;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::BlobRef;
 
+use rusqlite::OptionalExtension;
+
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
-use crate::index::rows::{self, Stored};
+use crate::index::rows::{self, Place, Stored};
 use crate::store::{Shared, Store};
 
 pub use reader::BlobReader;
@@ -101,15 +104,30 @@ impl Store {
             return Err(Error::BlobTooLarge { id, size, max: max_bytes });
         }
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        reader.read_to_end(&mut bytes).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Error::BlobDamaged { id },
-            _ => Error::io(READ, &self.shared.layout.blob(&id))(error),
-        })?;
+        reader.read_to_end(&mut bytes).map_err(|error| self.shared.unread(id, error))?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a blob from number `range.start` to before `range.end`, as many of them as it has, verified.
+    ///
+    /// An address is the digest of all bytes, so all are read and hashed, whatever the range.
+    ///
+    /// # Errors
+    /// As [`read_blob`](Self::read_blob); [`Error::BlobTooLarge`] cannot happen.
+    pub fn read_range(&self, id: BlobId, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut reader = self.open_blob(id)?.ok_or(Error::BlobMissing { id })?;
+        let mut bytes = Vec::new();
+        let mut copy = || {
+            io::copy(&mut reader.by_ref().take(range.start), &mut io::sink())?;
+            reader.by_ref().take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
+            io::copy(&mut reader, &mut io::sink())
+        };
+        copy().map_err(|error| self.shared.unread(id, error))?;
         Ok(bytes)
     }
 
     /// The file of a large blob, verified just now, to be hard-linked or copied; `None` if the blob is not there
-    /// or is kept in the index ([`INLINE_BYTES_MAX`]).
+    /// or has no file of its own: small ones ([`INLINE_BYTES_MAX`]) and those of a [`Batch`](crate::Batch).
     ///
     /// The file must never be written to, under any name: it *is* the stored copy. Collection may remove the
     /// name returned here, unless something protects the blob.
@@ -117,17 +135,29 @@ impl Store {
     /// # Errors
     /// An error means that the question could not be answered, not that the blob is missing.
     pub fn verified_path(&self, id: BlobId) -> Result<Option<PathBuf>> {
-        let Some(Stored { blob, inline: None, .. }) = self.shared.sound_row(id)? else { return Ok(None) };
+        let Some(stored) = self.shared.sound_row(id)? else { return Ok(None) };
+        if stored.place != Place::File {
+            return Ok(None);
+        }
+        let blob = stored.blob;
         let path = self.shared.layout.blob(&id);
         if disk::inspect(&path, blob)? == Copy::Sound {
             return Ok(Some(path));
         }
-        self.shared.condemn(blob)?;
+        self.shared.condemn(blob.id)?;
         Ok(None)
     }
 }
 
 impl Shared {
+    /// Why a blob could not be read to its end.
+    fn unread(&self, id: BlobId, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Error::BlobDamaged { id },
+            _ => Error::io(READ, &self.layout.blob(&id))(error),
+        }
+    }
+
     /// The row of a blob that is there.
     pub(crate) fn sound_row(&self, id: BlobId) -> Result<Option<Stored>> {
         let Some(stored) = self.index.read(|reader| Ok(rows::find(reader, id)?))? else { return Ok(None) };
@@ -137,43 +167,57 @@ impl Shared {
     /// Looks again at a blob that somebody found damaged, and takes it out of service if it is: the row first,
     /// then the file goes to the quarantine. Whether it was damaged.
     ///
-    /// Looking again matters: a put may have healed it in between.
-    pub(crate) fn condemn(&self, blob: BlobRef) -> Result<bool> {
+    /// Looking again matters: a put may have healed it in between, or a collection moved it.
+    pub(crate) fn condemn(&self, id: BlobId) -> Result<bool> {
         if !self.index.is_writable() {
             return Ok(true);
         }
-        let _turn = self.turn(&blob.id);
-        let found = self.examine(blob)?;
+        let find = || self.index.read(|reader| Ok(rows::find(reader, id)?));
+        // The file of a pack is its own turn, and nobody waits for one while having another.
+        if let Some(stored) = find()?
+            && let Place::Packed { pack, position } = stored.place
+        {
+            return self.condemn_packed(&stored, pack, position);
+        }
+        let _turn = self.turn(&id);
+        let Some(stored) = find()? else { return Ok(true) };
+        let found = self.examine(&stored)?;
         if found == Copy::Sound {
             return Ok(false);
         }
-        self.index.write(|transaction| Ok(rows::mark_bad(transaction, blob.id)?))?;
-        let path = self.layout.blob(&blob.id);
-        if found == Copy::Damaged && disk::exists(&path)? {
-            self.set_aside(blob.id)?;
+        if self.index.write(|transaction| Ok(rows::mark_bad(transaction, &stored)?))? == 0 {
+            return Ok(find()?.is_none_or(|now| !now.sound));
+        }
+        let path = self.layout.blob(&id);
+        if stored.place == Place::File && found == Copy::Damaged && disk::exists(&path)? {
+            self.set_aside(&path, id)?;
         }
         Ok(true)
     }
 
     /// How the stored copy compares with the address, wherever it is kept.
-    pub(crate) fn examine(&self, blob: BlobRef) -> Result<Copy> {
-        let inline = self.index.read(|reader| {
-            let row = rows::find(reader, blob.id)?.and_then(|stored| stored.inline);
-            Ok(row.map(|row| rows::inline_bytes(reader, row)).transpose()?)
-        })?;
-        match inline {
-            Some(bytes) if BlobId::of(&bytes) == blob.id => Ok(Copy::Sound),
-            Some(_) => Ok(Copy::Damaged),
-            None => disk::inspect(&self.layout.blob(&blob.id), blob),
+    pub(crate) fn examine(&self, stored: &Stored) -> Result<Copy> {
+        let id = stored.blob.id;
+        match stored.place {
+            Place::Inline(row) => {
+                let bytes = self.index.read(|reader| Ok(rows::inline_bytes(reader, row).optional()?))?;
+                Ok(match bytes {
+                    Some(bytes) if BlobId::of(&bytes) == id => Copy::Sound,
+                    Some(_) => Copy::Damaged,
+                    None => Copy::Missing,
+                })
+            }
+            Place::File => disk::inspect(&self.layout.blob(&id), stored.blob),
+            Place::Packed { pack, position } => self.examine_packed(stored.blob, pack, position),
         }
     }
 
-    /// Moves a blob's file to the quarantine; the caller holds its turn.
-    fn set_aside(&self, id: BlobId) -> Result<()> {
+    /// Moves a file to the quarantine; the caller holds the turn of what it is named by.
+    pub(crate) fn set_aside(&self, path: &Path, id: BlobId) -> Result<()> {
         let nanos = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_nanos());
         let to = self.layout.quarantine().join(format!("{id}.{nanos}"));
-        disk::move_aside(&self.layout.blob(&id), &to)
+        disk::move_aside(path, &to)
     }
 }

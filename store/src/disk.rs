@@ -2,12 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use buildswarm_core::artifact::BlobRef;
 use buildswarm_core::{BlobId, Digest};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, READ, Result};
 use crate::faults::{Step, reach};
@@ -19,21 +20,86 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Blobs never change, and a hard link made from one must not be written through.
 const BLOB_MODE: u32 = 0o444;
 
+/// A new file in `tmp/`, removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Temp {
+    file: NamedTempFile,
+}
+
+/// A file in `tmp/` whose bytes are durable, to be given its name. Removed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    path: TempPath,
+}
+
+impl Temp {
+    pub(crate) fn create(tmp: &Path) -> Result<Self> {
+        reach(Step::CreateTemp).map_err(Error::io("create a file in", tmp))?;
+        let file = tempfile::Builder::new()
+            .prefix("put-")
+            .permissions(Permissions::from_mode(BLOB_MODE))
+            .tempfile_in(tmp)
+            .map_err(Error::io("create a file in", tmp))?;
+        Ok(Self { file })
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        require_headroom(parent(self.file.path()), bytes.len() as u64)?;
+        reach(Step::WriteTemp)
+            .and_then(|()| self.file.as_file_mut().write_all(bytes))
+            .map_err(Error::io("write", self.file.path()))
+    }
+
+    /// To read what was written, from its beginning.
+    pub(crate) fn reader(&self) -> Result<File> {
+        File::open(self.file.path()).map_err(Error::io(READ, self.file.path()))
+    }
+
+    /// After a failed fsync the kernel may have dropped the dirty pages, so a second one that succeeds proves
+    /// nothing: the file goes.
+    fn sync(self) -> Result<Durable> {
+        let (file, path) = self.file.into_parts();
+        file.sync_all().map_err(Error::io("sync", &path))?;
+        Ok(Durable { path })
+    }
+
+    /// Syncs on a thread of its own.
+    pub(crate) fn sync_apart(self) -> Result<JoinHandle<Result<Durable>>> {
+        reach(Step::SyncTemp).map_err(Error::io("sync", self.file.path()))?;
+        let path = self.file.path().to_owned();
+        thread::Builder::new()
+            .name("store-sync".to_owned())
+            .spawn(move || self.sync())
+            .map_err(Error::io("sync", &path))
+    }
+}
+
+impl Durable {
+    /// Gives the file its name, which must be free. The caller syncs the directory.
+    pub(crate) fn publish(self, to: &Path) -> Result<()> {
+        reach(Step::Publish).map_err(Error::io("create", to))?;
+        match self.path.persist_noclobber(to) {
+            Ok(()) => Ok(()),
+            Err(refused) if refused.error.kind() == io::ErrorKind::NotFound => {
+                // The directory is gone: made when the store was opened, lost since.
+                create_dir(parent(to))?;
+                refused.path.persist_noclobber(to).map_err(|e| Error::io("create", to)(e.error))
+            }
+            Err(refused) => Err(Error::io("create", to)(refused.error)),
+        }
+    }
+}
+
 /// Bytes received into a temporary file, with the address we computed for them. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) blob: BlobRef,
-    file: NamedTempFile,
+    pub(crate) file: Temp,
 }
 
 /// Writes `head` and then all of `rest` to a new file in `tmp`.
 pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Received> {
-    reach(Step::CreateTemp).map_err(Error::io("create a file in", tmp))?;
-    let mut file = tempfile::Builder::new()
-        .prefix("put-")
-        .permissions(Permissions::from_mode(BLOB_MODE))
-        .tempfile_in(tmp)
-        .map_err(Error::io("create a file in", tmp))?;
+    let mut file = Temp::create(tmp)?;
     let mut hasher = blake3::Hasher::new();
     let mut size = 0;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -41,10 +107,7 @@ pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Re
     loop {
         hasher.update(chunk);
         size += chunk.len() as u64;
-        require_headroom(tmp, chunk.len() as u64)?;
-        reach(Step::WriteTemp)
-            .and_then(|()| file.as_file_mut().write_all(chunk))
-            .map_err(Error::io("write", file.path()))?;
+        file.write(chunk)?;
         let count = read_some(&mut rest, &mut buffer).map_err(|source| Error::Source { source })?;
         if count == 0 {
             break;
@@ -57,21 +120,8 @@ pub(crate) fn receive(tmp: &Path, head: &[u8], mut rest: impl Read) -> Result<Re
 impl Received {
     /// Makes the bytes durable and gives them their name, which must be free.
     pub(crate) fn publish(self, to: &Path) -> Result<()> {
-        // After a failed fsync the kernel may have dropped the dirty pages, so a second one that succeeds
-        // proves nothing: the file goes, with `self`.
-        reach(Step::SyncTemp)
-            .and_then(|()| self.file.as_file().sync_all())
-            .map_err(Error::io("sync", self.file.path()))?;
-        reach(Step::Publish).map_err(Error::io("create", to))?;
-        match self.file.persist_noclobber(to) {
-            Ok(_) => Ok(()),
-            Err(refused) if refused.error.kind() == io::ErrorKind::NotFound => {
-                // The shard's directory is gone: made when the store was opened, lost since.
-                create_dir(parent(to))?;
-                refused.file.persist_noclobber(to).map(drop).map_err(|e| Error::io("create", to)(e.error))
-            }
-            Err(refused) => Err(Error::io("create", to)(refused.error)),
-        }
+        reach(Step::SyncTemp).map_err(Error::io("sync", self.file.file.path()))?;
+        self.file.sync()?.publish(to)
     }
 }
 
@@ -143,6 +193,17 @@ pub(crate) fn has_size(path: &Path, size: u64) -> Result<bool> {
     }
 }
 
+/// Whether that file is the one that is open, and not another that took its place.
+pub(crate) fn is_file(path: &Path, open: &File) -> Result<bool> {
+    let named = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::io(READ, path)(error)),
+    };
+    let open = open.metadata().map_err(Error::io(READ, path))?;
+    Ok((named.dev(), named.ino(), named.len()) == (open.dev(), open.ino(), open.len()))
+}
+
 /// Whether anything has that name.
 pub(crate) fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
@@ -157,7 +218,7 @@ pub(crate) fn id_of(hasher: &blake3::Hasher) -> BlobId {
     BlobId::from_digest(Digest::from_bytes(*hasher.finalize().as_bytes()))
 }
 
-fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_some(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

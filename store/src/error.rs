@@ -241,6 +241,31 @@ impl Error {
         }
     }
 
+    /// The same once more, for another who suffers from it: one commit may be that of many.
+    pub(crate) fn again(&self) -> Self {
+        let copy = |source: &io::Error| io::Error::new(source.kind(), source.to_string());
+        match self {
+            Self::NoSpace { path, source } => Self::NoSpace { path: path.clone(), source: copy(source) },
+            Self::NotWritable { path, source } => {
+                Self::NotWritable { path: path.clone(), source: copy(source) }
+            }
+            Self::Io { action, path, source } => {
+                Self::Io { action, path: path.clone(), source: copy(source) }
+            }
+            Self::IndexDamaged { path, finding } => {
+                Self::IndexDamaged { path: path.clone(), finding: finding.clone() }
+            }
+            Self::Index { path, source: IndexFault(rusqlite::Error::SqliteFailure(code, said)) } => {
+                let source = IndexFault(rusqlite::Error::SqliteFailure(*code, said.clone()));
+                Self::Index { path: path.clone(), source }
+            }
+            other => {
+                let source = io::Error::other(other.to_string());
+                Self::Io { action: "commit to", path: PathBuf::from("the index"), source }
+            }
+        }
+    }
+
     pub(crate) fn index(path: &Path, source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
         let path = path.to_owned();

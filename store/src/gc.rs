@@ -4,6 +4,7 @@
 //! calls it condemned; its file is removed; its row is removed. A put in between makes it sound again and wins.
 
 mod mark;
+mod packs;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -84,11 +85,15 @@ impl Tally {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct GcReport {
-    /// Bytes of everything below.
+    /// Bytes of everything below. Those of a blob in a pack are free when its pack is written anew or removed: as soon as
+    /// less than half of it is in use.
     pub freed_bytes: u64,
     /// Blobs that nothing refers to.
     pub blobs: Tally,
-    /// Files among the blobs that the index does not know: left by a crash.
+    /// Packs that no blob is in any more. Their bytes are not freed beside those of the blobs that were in them; a dry run
+    /// finds none.
+    pub packs: Tally,
+    /// Files that the index does not know: left by a crash.
     pub orphans: Tally,
     /// Damaged files in the quarantine.
     pub quarantined: Tally,
@@ -121,6 +126,7 @@ impl Store {
             report.blobs = marked.condemned;
         } else {
             report.blobs = self.shared.sweep()?;
+            report.packs = self.shared.sweep_packs()?;
         }
         report.orphans = self.shared.remove_orphans(&orphans, options.dry_run)?;
         report.quarantined = remove_all(disk::list(&self.shared.layout.quarantine())?, options.dry_run)?;

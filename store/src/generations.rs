@@ -3,12 +3,12 @@
 use buildswarm_core::artifact::BlobRef;
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_core::{BlobId, BuildKey};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::{Error, Result};
-use crate::index::Fault;
 use crate::index::rows;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::index::{Fault, Transaction};
 use crate::store::{Shared, Store};
 
 /// One immutable state of a channel.

@@ -1,5 +1,6 @@
 //! The index: one writer connection, a few readers, all access in short transactions.
 
+mod group;
 mod migrate;
 mod open;
 pub(crate) mod rows;
@@ -9,11 +10,13 @@ pub(crate) mod values;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::faults::{Step, reach};
 use crate::layout::Layout;
+use group::Writer;
+
+pub(crate) use group::Transaction;
 
 /// Idle read connections kept: as many as threads usually ask at once. More are opened when needed and closed
 /// after use.
@@ -24,7 +27,7 @@ const IDLE_READERS_MAX: usize = 4;
 pub(crate) struct Index {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
-    writer: Option<Mutex<Connection>>,
+    writer: Option<Writer>,
 }
 
 /// Why a transaction was given up: the database failed, or the operation was refused.
@@ -46,6 +49,15 @@ impl From<Error> for Fault {
     }
 }
 
+impl Fault {
+    fn named(self, path: &Path) -> Error {
+        match self {
+            Self::Sql(error) => Error::index(path, error),
+            Self::Refused(error) => error,
+        }
+    }
+}
+
 impl Index {
     /// Opens for writing, creating or checking what is there; the caller holds the store's lock.
     pub(crate) fn open(layout: &Layout, check: bool) -> Result<Self> {
@@ -56,7 +68,7 @@ impl Index {
         {
             return Err(Error::IndexDamaged { path, finding });
         }
-        Ok(Self { path, readers: Mutex::default(), writer: Some(Mutex::new(writer)) })
+        Ok(Self { readers: Mutex::default(), writer: Some(Writer::new(&path, writer)), path })
     }
 
     /// Opens beside a writer, or without one.
@@ -91,7 +103,7 @@ impl Index {
             readers.push(reader);
         }
         drop(readers);
-        answer.map_err(|fault| self.named(fault))
+        answer.map_err(|fault| fault.named(&self.path))
     }
 
     /// Runs `change` in one transaction, durable when this returns `Ok`, without effect otherwise.
@@ -100,29 +112,7 @@ impl Index {
             let path = self.path.parent().unwrap_or(&self.path).to_owned();
             return Err(Error::ReadOnly { path });
         };
-        // A panic in `change` rolled its transaction back, so the connection behind a poisoned lock is fine.
-        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.transact(&mut writer, change).map_err(|fault| self.named(fault))
-    }
-
-    fn transact<T>(
-        &self,
-        writer: &mut Connection,
-        change: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let outcome = change(&transaction)?;
-        reach(Step::Commit).map_err(Error::io("commit to", &self.path))?;
-        transaction.commit()?;
-        reach(Step::Committed).map_err(Error::io("commit to", &self.path))?;
-        Ok(outcome)
-    }
-
-    fn named(&self, fault: Fault) -> Error {
-        match fault {
-            Fault::Sql(error) => Error::index(&self.path, error),
-            Fault::Refused(error) => error,
-        }
+        writer.write(change)
     }
 
     /// What the database's own checks find.
@@ -134,9 +124,9 @@ impl Index {
 impl Drop for Index {
     fn drop(&mut self) {
         if let Some(writer) = &self.writer {
-            let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             // Only spares the next opener some work: the log is complete without it.
-            let _ = writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            let _ = writer
+                .connection(|writer| writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
         }
     }
 }

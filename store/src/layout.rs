@@ -49,6 +49,16 @@ impl Layout {
         self.root.join("quarantine")
     }
 
+    /// Files that hold many blobs.
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// The pack whose bytes have this address.
+    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
+        self.packs().join(id.to_string())
+    }
+
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {
         self.blobs().join(format!("{shard:02x}"))
     }

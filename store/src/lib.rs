@@ -35,6 +35,7 @@
 
 pub mod archive;
 mod artifacts;
+mod batch;
 mod blobs;
 mod clock;
 mod disk;
@@ -48,6 +49,7 @@ mod history;
 mod index;
 mod layout;
 mod lock;
+mod packs;
 mod runs;
 mod signed;
 mod stats;
@@ -57,11 +59,13 @@ mod tests;
 mod verify;
 
 pub use artifacts::{Artifacts, Committed, Reproduction};
+pub use batch::Batch;
 pub use blobs::{BlobReader, INLINE_BYTES_MAX};
 pub use error::{Error, IndexFault, Result};
 pub use gc::{GRACE_SECONDS, GcOptions, GcReport, KeptBecause, Tally};
 pub use generations::GenerationRow;
 pub use history::{Attempt, AttemptFilter};
+pub use packs::Compression;
 pub use runs::{JobRow, Purpose, Run, RunId, RunRow, RunState};
 pub use signed::SignedPackage;
 pub use stats::Stats;

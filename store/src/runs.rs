@@ -7,11 +7,11 @@ use std::fmt;
 use buildswarm_core::BuildKey;
 use buildswarm_core::package::Cpv;
 use buildswarm_core::time::UnixSeconds;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::{Error, Result};
-use crate::index::Fault;
 use crate::index::values::{Bytes32, Parsed, Unsigned};
+use crate::index::{Fault, Transaction};
 use crate::store::Store;
 use process::Process;
 

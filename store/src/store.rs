@@ -4,19 +4,22 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buildswarm_core::BlobId;
+use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::index::Index;
-use crate::index::rows::Stored;
+use crate::index::rows::{self, Place, Stored};
+use crate::index::{Fault, Index};
 use crate::layout::{Layout, SHARDS, shard_of};
 use crate::lock::ExclusiveLock;
+use crate::packs::{Packs, Seen};
 use crate::{disk, filesystem};
 
 /// A store, open in this process.
 ///
 /// - Blobs: [`put`](Self::put), [`put_bytes`](Self::put_bytes), [`put_file`](Self::put_file),
 ///   [`open_blob`](Self::open_blob), [`read_blob`](Self::read_blob), [`verified_path`](Self::verified_path),
-///   [`contains`](Self::contains)
+///   [`read_range`](Self::read_range), [`contains`](Self::contains)
+/// - Many at once: [`batch`](Self::batch)
 /// - Artifacts: [`commit_artifact`](Self::commit_artifact), [`artifact`](Self::artifact),
 ///   [`artifacts`](Self::artifacts), [`present`](Self::present), [`reused`](Self::reused),
 ///   [`reuse_keys_of`](Self::reuse_keys_of), [`artifacts_of`](Self::artifacts_of),
@@ -42,6 +45,7 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
+    pub(crate) packs: Packs,
     /// Whoever changes the file of a blob holds the mutex of its shard, from looking at the file until the
     /// index agrees with it. Taken before the index's writer, never while holding it.
     shards: Box<[Mutex<()>]>,
@@ -89,7 +93,7 @@ impl Store {
 
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shared: Arc::new(Shared { layout, index, shards, _lock: lock }) }
+        Self { shared: Arc::new(Shared { layout, index, packs: Packs::default(), shards, _lock: lock }) }
     }
 
     /// Its directory.
@@ -119,18 +123,49 @@ impl Shared {
 
     /// Whether a blob is there, as far as can be told without reading it.
     pub(crate) fn is_there(&self, stored: &Stored) -> Result<bool> {
-        if !stored.sound {
-            return Ok(false);
+        self.is_there_as_seen(stored, &mut Seen::default())
+    }
+
+    /// As [`is_there`](Self::is_there), looking for each pack once.
+    pub(crate) fn is_there_as_seen(&self, stored: &Stored, seen: &mut Seen) -> Result<bool> {
+        match stored.place {
+            Place::Packed { pack, .. } if stored.sound && seen.get(pack) != Some(true) => {
+                self.index.read(|reader| self.is_there_within(reader, stored, seen))
+            }
+            Place::Packed { .. } => Ok(stored.sound),
+            Place::Inline(_) | Place::File => self.has_own_copy(stored),
         }
-        match stored.inline {
-            Some(_) => Ok(true),
-            None => disk::has_size(&self.layout.blob(&stored.blob.id), stored.blob.size),
+    }
+
+    /// As [`is_there_as_seen`](Self::is_there_as_seen), within a transaction, which may have rows that nobody else sees.
+    pub(crate) fn is_there_within(
+        &self,
+        connection: &Connection,
+        stored: &Stored,
+        seen: &mut Seen,
+    ) -> Result<bool, Fault> {
+        let Place::Packed { pack, .. } = stored.place else { return Ok(self.has_own_copy(stored)?) };
+        if !stored.sound || self.pack_is_there(connection, pack, seen)? {
+            return Ok(stored.sound);
         }
+        // Collection moves blobs from pack to pack.
+        match rows::find(connection, stored.blob.id)? {
+            Some(now) if now.place != stored.place => self.is_there_within(connection, &now, seen),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a blob that is in no pack is there.
+    fn has_own_copy(&self, stored: &Stored) -> Result<bool> {
+        if stored.sound && stored.place == Place::File {
+            return disk::has_size(&self.layout.blob(&stored.blob.id), stored.blob.size);
+        }
+        Ok(stored.sound)
     }
 }
 
 fn create_dirs(layout: &Layout) -> Result<()> {
-    for dir in [layout.blobs(), layout.tmp(), layout.quarantine()] {
+    for dir in [layout.blobs(), layout.packs(), layout.tmp(), layout.quarantine()] {
         disk::create_dir(&dir)?;
     }
     // All shards at once and one sync, here rather than in the first put of each: a name that a killed process

@@ -1,5 +1,7 @@
 //! The order of steps, a failure at each of them, and a death at each of them.
 
+mod packs;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -323,7 +325,7 @@ fn what_was_healed_meanwhile_is_not_taken_out_of_service() {
     let store = Store::open(dir.path()).unwrap();
     for bytes in [large(1), b"small".to_vec()] {
         let blob = store.put_bytes(&bytes).unwrap();
-        assert!(!store.shared.condemn(blob).unwrap());
+        assert!(!store.shared.condemn(blob.id).unwrap());
         assert_eq!(store.read_blob(blob.id, 1 << 20).unwrap(), bytes);
     }
 }

@@ -1,5 +1,7 @@
 //! Reading everything again.
 
+mod packs;
+
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -10,7 +12,7 @@ use rusqlite::params;
 
 use crate::disk::Copy;
 use crate::error::Result;
-use crate::index::rows::{self, Stored};
+use crate::index::rows::{self, PackNumber, Place, Stored};
 use crate::index::values::Bytes32;
 use crate::store::{Shared, Store};
 
@@ -29,6 +31,9 @@ pub struct VerifyReport {
     pub damaged: Vec<BlobRef>,
     /// Blobs whose file is gone. Taken out of service.
     pub missing: Vec<BlobRef>,
+    /// Packs whose bytes are not those of their address. What is damaged of their blobs is among [`damaged`](Self::damaged);
+    /// the others go on being served, and the next collection moves them.
+    pub damaged_packs: Vec<BlobId>,
     /// Blobs that could not be read, with the reason: nothing is known of them and nothing was done.
     pub unreadable: Vec<(PathBuf, String)>,
     /// What the index's own checks found.
@@ -43,9 +48,19 @@ impl VerifyReport {
     pub const fn is_clean(&self) -> bool {
         self.damaged.is_empty()
             && self.missing.is_empty()
+            && self.damaged_packs.is_empty()
             && self.unreadable.is_empty()
             && self.index.is_empty()
             && self.unresolvable.is_empty()
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.bytes += other.bytes;
+        self.damaged.extend(other.damaged);
+        self.missing.extend(other.missing);
+        self.damaged_packs.extend(other.damaged_packs);
+        self.unreadable.extend(other.unreadable);
     }
 
     fn add(&mut self, blob: BlobRef, path: PathBuf, found: Result<Copy>) {
@@ -61,8 +76,8 @@ impl VerifyReport {
 }
 
 /// Where the threads are.
-#[derive(Default)]
 struct Progress {
+    pack: PackNumber,
     after: Option<BlobId>,
     report: VerifyReport,
 }
@@ -74,11 +89,12 @@ impl Store {
     /// # Errors
     /// Those of the index; a blob that cannot be read is part of the report.
     pub fn verify(&self) -> Result<VerifyReport> {
-        let progress = Mutex::new(Progress::default());
+        let report = VerifyReport::default();
+        let progress = Mutex::new(Progress { pack: PackNumber::FIRST, after: None, report });
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         thread::scope(|scope| {
             let workers: Vec<_> =
-                (0..threads).map(|_| scope.spawn(|| self.shared.verify_pages(&progress))).collect();
+                (0..threads).map(|_| scope.spawn(|| self.shared.verify_share(&progress))).collect();
             workers.into_iter().try_for_each(|worker| match worker.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -87,6 +103,7 @@ impl Store {
         let mut report = progress.into_inner().unwrap_or_else(PoisonError::into_inner).report;
         report.damaged.sort_unstable_by_key(|blob| blob.id);
         report.missing.sort_unstable_by_key(|blob| blob.id);
+        report.damaged_packs.sort_unstable();
         report.unreadable.sort_unstable();
         report.index = self.shared.index.damage()?;
         report.unresolvable = self.shared.unresolvable()?;
@@ -95,6 +112,13 @@ impl Store {
 }
 
 impl Shared {
+    /// What one of the threads does.
+    fn verify_share(&self, progress: &Mutex<Progress>) -> Result<()> {
+        self.verify_packs(progress)?;
+        self.verify_pages(progress)
+    }
+
+    /// Blobs in the index and in files of their own.
     fn verify_pages(&self, progress: &Mutex<Progress>) -> Result<()> {
         loop {
             let page = {
@@ -105,24 +129,29 @@ impl Shared {
                 page
             };
             for stored in page {
-                let found = self.verify_one(stored.blob);
-                let path = match stored.inline {
-                    Some(_) => self.index.path().to_owned(),
-                    None => self.layout.blob(&stored.blob.id),
+                let found = self.verify_one(&stored);
+                let path = match stored.place {
+                    Place::Inline(_) => self.index.path().to_owned(),
+                    Place::File | Place::Packed { .. } => self.layout.blob(&stored.blob.id),
                 };
                 progress.lock().unwrap_or_else(PoisonError::into_inner).report.add(stored.blob, path, found);
             }
         }
     }
 
-    fn verify_one(&self, blob: BlobRef) -> Result<Copy> {
-        let found = self.examine(blob)?;
+    fn verify_one(&self, stored: &Stored) -> Result<Copy> {
+        let found = self.examine(stored)?;
+        self.judge(stored.blob.id, found)
+    }
+
+    /// What is to be said of a blob that was found like this, and takes it out of service if it is damaged.
+    fn judge(&self, id: BlobId, found: Copy) -> Result<Copy> {
         // Collected since the page was read is not missing.
-        if found == Copy::Sound || !self.is_expected(blob.id)? {
+        if found == Copy::Sound || !self.is_expected(id)? {
             return Ok(Copy::Sound);
         }
         // A put may have healed it meanwhile.
-        Ok(if self.condemn(blob)? { found } else { Copy::Sound })
+        Ok(if self.condemn(id)? { found } else { Copy::Sound })
     }
 
     fn is_expected(&self, id: BlobId) -> Result<bool> {
@@ -133,7 +162,7 @@ impl Shared {
         self.index.read(|reader| {
             let mut query = reader.prepare_cached(&format!(
                 "SELECT {} FROM blobs AS b
-                 WHERE b.state = 'sound' AND (?1 IS NULL OR b.id > ?1) ORDER BY b.id LIMIT ?2",
+                 WHERE b.state = 'sound' AND b.pack IS NULL AND (?1 IS NULL OR b.id > ?1) ORDER BY b.id LIMIT ?2",
                 rows::columns("b")
             ))?;
             let found =

@@ -4,6 +4,8 @@
 
 #[path = "store/artifacts.rs"]
 mod artifacts;
+#[path = "store/batch.rs"]
+mod batch;
 #[path = "store/blobs.rs"]
 mod blobs;
 #[path = "store/collection.rs"]
@@ -18,6 +20,8 @@ mod migration;
 mod model;
 #[path = "store/opening.rs"]
 mod opening;
+#[path = "store/packs.rs"]
+mod packs;
 #[path = "store/records.rs"]
 mod records;
 #[path = "store/reuse.rs"]

@@ -2,13 +2,14 @@
 
 use buildswarm_core::ReuseKey;
 use buildswarm_core::artifact::Artifact;
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use super::{Committed, reuse, row};
 use crate::error::{Error, Result};
-use crate::index::Fault;
 use crate::index::rows;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::index::{Fault, Transaction};
+use crate::packs::Seen;
 use crate::store::{Shared, Store};
 
 impl Store {
@@ -27,17 +28,33 @@ impl Store {
     /// [`Error::BlobMissing`] or [`Error::WrongSize`] if one of its blobs is not in the store as declared.
     pub fn commit_artifact(&self, artifact: &Artifact, reuse: &[ReuseKey]) -> Result<Committed> {
         self.shared.index.write(|transaction| {
-            self.shared.require_blobs(transaction, artifact)?;
-            let committed = self.shared.settle(transaction, artifact)?;
-            reuse::record(transaction, artifact.key, reuse)?;
-            Ok(committed)
+            self.shared.commit_within(transaction, artifact, reuse, &mut Seen::default())
         })
     }
 }
 
 impl Shared {
+    /// [`Store::commit_artifact`] within a transaction.
+    pub(crate) fn commit_within(
+        &self,
+        transaction: &Transaction<'_>,
+        artifact: &Artifact,
+        reuse: &[ReuseKey],
+        seen: &mut Seen,
+    ) -> Result<Committed, Fault> {
+        self.require_blobs(transaction, artifact, seen)?;
+        let committed = self.settle(transaction, artifact, seen)?;
+        reuse::record(transaction, artifact.key, reuse)?;
+        Ok(committed)
+    }
+
     /// Decides between an artifact and an earlier one of its key.
-    fn settle(&self, transaction: &Transaction<'_>, artifact: &Artifact) -> Result<Committed, Fault> {
+    fn settle(
+        &self,
+        transaction: &Transaction<'_>,
+        artifact: &Artifact,
+        seen: &mut Seen,
+    ) -> Result<Committed, Fault> {
         if row::insert(transaction, artifact)? {
             return Ok(Committed::First);
         }
@@ -47,7 +64,7 @@ impl Shared {
         if earlier.artifact == *artifact {
             return Ok(Committed::AlreadyThere);
         }
-        if self.resolves(&earlier)? {
+        if self.resolves(transaction, &earlier, seen)? {
             record_evidence(transaction, artifact)?;
             return Ok(Committed::AlreadyThere);
         }
@@ -56,10 +73,15 @@ impl Shared {
         Ok(Committed::First)
     }
 
-    fn require_blobs(&self, transaction: &Transaction<'_>, artifact: &Artifact) -> Result<(), Fault> {
+    fn require_blobs(
+        &self,
+        transaction: &Transaction<'_>,
+        artifact: &Artifact,
+        seen: &mut Seen,
+    ) -> Result<(), Fault> {
         for blob in [artifact.file, artifact.log, artifact.preimage] {
             let stored = rows::require(transaction, blob)?;
-            if !self.is_there(&stored)? {
+            if !self.is_there_within(transaction, &stored, seen)? {
                 return Err(Error::BlobMissing { id: blob.id }.into());
             }
         }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use buildswarm_core::artifact::Artifact;
 use buildswarm_core::{BuildKey, ReuseKey};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::PAGE;
 use super::row::{self, Recorded};
 use crate::error::Result;
+use crate::index::Transaction;
 use crate::index::values::{Bytes32, Unsigned};
+use crate::packs::Seen;
 use crate::store::Store;
 
 /// Where an artifact stands among those that share a reuse key: before all that were recorded later.
@@ -23,6 +25,7 @@ impl Store {
     /// An error means that the question could not be answered, not that there is no artifact.
     pub fn reused(&self, keys: &[ReuseKey]) -> Result<BTreeMap<ReuseKey, Artifact>> {
         let mut found = BTreeMap::new();
+        let mut seen = Seen::default();
         let sorted: Vec<ReuseKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
         for page in sorted.chunks(PAGE) {
             // A round asks each key for its next artifact; the first nearly always resolves.
@@ -35,7 +38,7 @@ impl Store {
                 let keys = std::mem::take(&mut asked);
                 for ((key, _), answer) in keys.into_iter().zip(answers) {
                     let Some((recorded, position)) = answer else { continue };
-                    if self.shared.resolves(&recorded)? {
+                    if self.shared.are_there(&recorded.blobs, &mut seen)? {
                         found.insert(key, recorded.artifact);
                     } else {
                         asked.push((key, Some(position)));

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use buildswarm_core::BuildKey;
 use buildswarm_core::artifact::Artifact;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::index::Transaction;
 use crate::index::rows::{self, Stored};
 use crate::index::values::{Bytes32, Parsed, Unsigned};
 

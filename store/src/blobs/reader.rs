@@ -9,7 +9,8 @@ use buildswarm_core::artifact::BlobRef;
 
 use crate::disk;
 use crate::error::{Error, READ, Result};
-use crate::index::rows;
+use crate::index::rows::{self, Place};
+use crate::packs::PackReader;
 use crate::store::Shared;
 
 /// Reads a blob from its beginning and verifies it on the way.
@@ -33,25 +34,37 @@ pub struct BlobReader {
 enum Bytes {
     Inline(io::Cursor<Vec<u8>>),
     File(File),
+    Packed { pack: PackReader, position: u64 },
 }
 
+/// How often a blob that has moved since its row was read is looked for again: collection moves one rarely.
+const TRIES: usize = 3;
+
 pub(super) fn open(shared: &Arc<Shared>, id: BlobId) -> Result<Option<BlobReader>> {
-    let found = shared.index.read(|reader| {
-        let Some(stored) = rows::find(reader, id)?.filter(|stored| stored.sound) else { return Ok(None) };
-        let inline = stored.inline.map(|row| rows::inline_bytes(reader, row)).transpose()?;
-        Ok(Some((stored.blob, inline)))
-    })?;
-    let Some((blob, inline)) = found else { return Ok(None) };
-    let bytes = match inline {
-        Some(bytes) => Some(Bytes::Inline(io::Cursor::new(bytes))),
-        None => open_file(shared, blob)?.map(Bytes::File),
-    };
-    let Some(bytes) = bytes else {
-        shared.condemn(blob)?;
-        return Ok(None);
-    };
-    let shared = Arc::clone(shared);
-    Ok(Some(BlobReader { shared, blob, bytes, hasher: blake3::Hasher::new(), position: 0, failed: false }))
+    for _ in 0..TRIES {
+        let found = shared.index.read(|reader| {
+            let Some(stored) = rows::find(reader, id)?.filter(|stored| stored.sound) else { return Ok(None) };
+            let inline = stored.inline().map(|row| rows::inline_bytes(reader, row)).transpose()?;
+            Ok(Some((stored, inline)))
+        })?;
+        let Some((stored, inline)) = found else { return Ok(None) };
+        let blob = stored.blob;
+        let bytes = match stored.place {
+            Place::Inline(_) => inline.map(io::Cursor::new).map(Bytes::Inline),
+            Place::File => open_file(shared, blob)?.map(Bytes::File),
+            Place::Packed { pack, position } => {
+                shared.open_pack(pack)?.map(|file| Bytes::Packed { pack: PackReader::new(file), position })
+            }
+        };
+        if let Some(bytes) = bytes {
+            let (shared, hasher) = (Arc::clone(shared), blake3::Hasher::new());
+            return Ok(Some(BlobReader { shared, blob, bytes, hasher, position: 0, failed: false }));
+        }
+        if shared.condemn(id)? {
+            return Ok(None);
+        }
+    }
+    Ok(None)
 }
 
 /// `None` if there is no file of the right length.
@@ -76,7 +89,7 @@ impl BlobReader {
     fn damaged(&mut self) -> io::Error {
         if !self.failed {
             self.failed = true;
-            if let Err(error) = self.shared.condemn(self.blob) {
+            if let Err(error) = self.shared.condemn(self.blob.id) {
                 return io::Error::new(io::ErrorKind::InvalidData, error);
             }
         }
@@ -98,6 +111,15 @@ impl Read for BlobReader {
         let count = match &mut self.bytes {
             Bytes::Inline(bytes) => bytes.read(window)?,
             Bytes::File(file) => file.read(window)?,
+            Bytes::Packed { pack, position } => match pack.at(*position + self.position) {
+                Ok(found) => {
+                    let count = found.len().min(window.len());
+                    window[..count].copy_from_slice(&found[..count]);
+                    count
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.damaged()),
+                Err(error) => return Err(error),
+            },
         };
         self.hasher.update(&window[..count]);
         self.position += count as u64;

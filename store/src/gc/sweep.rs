@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use buildswarm_core::BlobId;
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
 use super::Tally;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::index::rows::{self, Stored};
+use crate::index::Transaction;
+use crate::index::rows::{self, Place, Stored};
 use crate::index::values::Bytes32;
 use crate::layout::{blob_named, shard_of};
+use crate::packs;
 use crate::store::Shared;
 
 /// Blobs removed in one round: each round costs a sync for every shard it touched and one commit.
@@ -20,12 +22,20 @@ const ROUND: i64 = 512;
 /// Unknown files that are no reason for doubt: more than can be in flight when a process dies.
 const ORPHANS_EXPECTED: u64 = 64;
 
-/// A file among the blobs that has no row.
+/// A file that has no row, or a blob's whose row has it elsewhere by now.
 #[derive(Debug)]
 pub(super) struct Orphan {
     id: BlobId,
+    kind: Kind,
     path: PathBuf,
     size: u64,
+}
+
+/// What a file is by the directory it is in.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Blob,
+    Pack,
 }
 
 impl Shared {
@@ -38,7 +48,7 @@ impl Shared {
                 return Ok(removed);
             }
             let mut shards = BTreeSet::new();
-            for stored in round.iter().filter(|stored| stored.inline.is_none()) {
+            for stored in round.iter().filter(|stored| stored.place == Place::File) {
                 if self.unlink_condemned(stored.blob.id)? {
                     shards.insert(shard_of(&stored.blob.id));
                 }
@@ -75,7 +85,7 @@ impl Shared {
     fn unlink_condemned(&self, id: BlobId) -> Result<bool> {
         let _turn = self.turn(&id);
         let row = self.index.read(|reader| Ok(rows::find(reader, id)?))?;
-        if row.is_none_or(|stored| stored.sound) {
+        if row.is_none_or(|stored| stored.sound || stored.place != Place::File) {
             return Ok(false);
         }
         disk::remove(&self.layout.blob(&id))
@@ -84,22 +94,30 @@ impl Shared {
     /// Files without a row. Refuses if there are so many that the rows must have been lost.
     pub(super) fn orphans(&self) -> Result<Vec<Orphan>> {
         let mut orphans = Vec::new();
-        let mut known = 0;
+        let (mut known, mut unknown) = (0_u64, 0_u64);
         for shard in 0..=u8::MAX {
             for file in disk::list(&self.layout.shard(shard))? {
                 // A file that no blob could have the name of is not ours to judge.
                 let Some(id) = blob_named(shard, &file.name) else { continue };
-                if self.index.read(|reader| Ok(rows::find(reader, id)?))?.is_some() {
-                    known += 1;
-                } else {
-                    orphans.push(Orphan { id, path: file.path, size: file.size });
+                let row = self.index.read(|reader| Ok(rows::find(reader, id)?))?;
+                *(if row.is_some() { &mut known } else { &mut unknown }) += 1;
+                if row.is_none_or(|stored| stored.place != Place::File) {
+                    orphans.push(Orphan { id, kind: Kind::Blob, path: file.path, size: file.size });
                 }
             }
         }
-        let count = orphans.len() as u64;
-        if count > ORPHANS_EXPECTED && count > known {
+        for file in disk::list(&self.layout.packs())? {
+            let Ok(id) = file.name.parse() else { continue };
+            if self.needs(id, Kind::Pack)? {
+                known += 1;
+            } else {
+                unknown += 1;
+                orphans.push(Orphan { id, kind: Kind::Pack, path: file.path, size: file.size });
+            }
+        }
+        if unknown > ORPHANS_EXPECTED && unknown > known {
             let reason = format!(
-                "{count} files in {} are unknown to the index and {known} are known: has it been replaced?",
+                "{unknown} files in {} are unknown to the index and {known} are known: has it been replaced?",
                 self.layout.blobs().display()
             );
             return Err(Error::GcRefused { reason });
@@ -112,12 +130,21 @@ impl Shared {
         for orphan in orphans {
             let _turn = self.turn(&orphan.id);
             // A put that was between file and row when the files were listed has written its row by now.
-            let known = self.index.read(|reader| Ok(rows::find(reader, orphan.id)?))?.is_some();
-            if !known && (dry_run || disk::remove(&orphan.path)?) {
+            if !self.needs(orphan.id, orphan.kind)? && (dry_run || disk::remove(&orphan.path)?) {
                 removed.add(orphan.size);
             }
         }
         Ok(removed)
+    }
+
+    /// Whether the index has a file of that name.
+    fn needs(&self, id: BlobId, kind: Kind) -> Result<bool> {
+        self.index.read(|reader| {
+            Ok(match kind {
+                Kind::Blob => rows::find(reader, id)?.is_some_and(|stored| stored.place == Place::File),
+                Kind::Pack => packs::rows::is_known(reader, id)?,
+            })
+        })
     }
 }
 
@@ -125,8 +152,8 @@ impl Shared {
 fn forget(transaction: &Transaction<'_>, stored: &Stored) -> rusqlite::Result<bool> {
     let removed = transaction
         .prepare_cached("DELETE FROM blobs WHERE id = ?1 AND state = 'condemned' AND inline IS ?2")?
-        .execute(params![Bytes32::from(stored.blob.id), stored.inline])?;
-    if let Some(row) = stored.inline
+        .execute(params![Bytes32::from(stored.blob.id), stored.inline()])?;
+    if let Some(row) = stored.inline()
         && removed == 1
     {
         transaction.prepare_cached("DELETE FROM inline_bytes WHERE id = ?1")?.execute([row])?;

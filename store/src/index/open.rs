@@ -91,8 +91,9 @@ fn check_version() -> Result<()> {
 /// An index is made anew only for a store without blobs: a new one beside old blobs would call all of them
 /// garbage.
 fn refuse_lost_index(layout: &Layout, path: &Path) -> Result<()> {
-    for shard in 0..=u8::MAX {
-        if !crate::disk::list(&layout.shard(shard))?.is_empty() {
+    let shards = (0..=u8::MAX).map(|shard| layout.shard(shard));
+    for dir in shards.chain([layout.packs()]) {
+        if !crate::disk::list(&dir)?.is_empty() {
             return Err(Error::IndexMissing { path: path.to_owned() });
         }
     }

@@ -12,7 +12,7 @@ INSERT INTO store (one, uuid, losses, noted) VALUES (1, randomblob(16), 0, 0);
 -- Files that hold many blobs. id is the address of the file's bytes, unpacked the length of what it unpacks to. States as
 -- those of blobs.
 CREATE TABLE packs (
-    number INTEGER PRIMARY KEY,
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
     id BLOB NOT NULL UNIQUE CHECK (length(id) = 32),
     size INTEGER NOT NULL CHECK (size >= 0),
     unpacked INTEGER NOT NULL CHECK (unpacked >= 0),

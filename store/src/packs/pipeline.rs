@@ -1,0 +1,169 @@
+//! Compressing frames on all cores, in the order they came, within a bounded memory.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use zstd::bulk::Compressor;
+
+use super::FRAME_BYTES;
+
+/// What an install tree is measured with; higher levels take several times as long for a tenth of the size.
+const LEVEL: i32 = 3;
+
+/// More threads than this are no use: what feeds them, a copy and two hashes, is done by one.
+const THREADS_MAX: usize = 16;
+
+/// Frames beyond one a thread that may be on their way, so that no thread waits for its next one.
+const SPARE: usize = 4;
+
+/// Bytes that all frames on their way take: the stream, and what it is compressed to.
+const MEMORY_BYTES_MAX: u64 = (THREADS_MAX + SPARE) as u64 * 2 * (FRAME_BYTES + 8192);
+const _: () = assert!(MEMORY_BYTES_MAX < 48 << 20);
+
+/// A frame on its way.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    /// Its bytes of the stream.
+    pub(super) stream: Vec<u8>,
+    /// What they are compressed to.
+    pub(super) packed: Vec<u8>,
+    /// Whether it is the last of its pack.
+    pub(super) last: bool,
+    number: u64,
+}
+
+type Done = io::Result<Frame>;
+
+/// Threads that compress. They end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    jobs: Option<Sender<Frame>>,
+    queue: Arc<Mutex<Receiver<Frame>>>,
+    finished: Sender<Done>,
+    done: Receiver<Done>,
+    threads: Vec<JoinHandle<()>>,
+    threads_max: usize,
+    /// Done before their turn.
+    early: BTreeMap<u64, Frame>,
+    /// Not in use.
+    idle: Vec<Frame>,
+    sent: u64,
+    received: u64,
+}
+
+impl Pipeline {
+    pub(super) fn new() -> Self {
+        let (jobs, queue) = channel();
+        let (finished, done) = channel();
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            jobs: Some(jobs),
+            queue: Arc::new(Mutex::new(queue)),
+            finished,
+            done,
+            threads: Vec::new(),
+            threads_max: cores.min(THREADS_MAX),
+            early: BTreeMap::new(),
+            idle: Vec::new(),
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// An empty frame; `None` if as many as may be are on their way: [`receive`](Self::receive) one first.
+    pub(super) fn empty(&mut self) -> Option<Frame> {
+        if self.sent - self.received >= (self.threads_max + SPARE) as u64 {
+            return None;
+        }
+        Some(self.idle.pop().unwrap_or_else(|| Frame {
+            stream: Vec::with_capacity(FRAME_BYTES as usize),
+            packed: Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES as usize)),
+            ..Frame::default()
+        }))
+    }
+
+    /// Whether any frame is on its way.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.sent > self.received
+    }
+
+    /// Has a frame compressed.
+    pub(super) fn send(&mut self, mut frame: Frame) -> io::Result<()> {
+        if self.threads.len() < self.threads_max && self.threads.len() as u64 <= self.sent - self.received {
+            self.start_thread()?;
+        }
+        frame.number = self.sent;
+        self.sent += 1;
+        let jobs = self.jobs.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        jobs.send(frame).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// The next frame in their order, compressed. Waits for it if `wait`, and only then fails if none is on its way.
+    pub(super) fn receive(&mut self, wait: bool) -> io::Result<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.early.remove(&self.received) {
+                self.received += 1;
+                return Ok(Some(frame));
+            }
+            let done = match wait {
+                true => self.done.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?,
+                false => match self.done.try_recv() {
+                    Ok(done) => done,
+                    Err(_) => return Ok(None),
+                },
+            };
+            let frame = done?;
+            self.early.insert(frame.number, frame);
+        }
+    }
+
+    /// Takes back a frame that has been written.
+    pub(super) fn recycle(&mut self, mut frame: Frame) {
+        frame.stream.clear();
+        frame.packed.clear();
+        frame.last = false;
+        self.idle.push(frame);
+    }
+
+    fn start_thread(&mut self) -> io::Result<()> {
+        let (queue, finished) = (Arc::clone(&self.queue), self.finished.clone());
+        let thread = thread::Builder::new()
+            .name("store-compress".to_owned())
+            .spawn(move || compress_all(&queue, &finished))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // One that panicked has nothing more to say: its frame never came, and whoever waited for it failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>) {
+    let mut compressor = None;
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(frame) = next else { return };
+        if finished.send(compress(&mut compressor, frame)).is_err() {
+            return;
+        }
+    }
+}
+
+fn compress(compressor: &mut Option<Compressor<'static>>, mut frame: Frame) -> Done {
+    let compressor = match compressor {
+        Some(compressor) => compressor,
+        None => compressor.insert(Compressor::new(LEVEL)?),
+    };
+    compressor.compress_to_buffer(&frame.stream, &mut frame.packed)?;
+    Ok(frame)
+}
