@@ -35,6 +35,7 @@ pub use crate::frames::{FRAME_BYTES, FRAMES_MAX, FrameError, FrameReader, FrameW
 pub use compress::{Compression, Decompressor};
 pub use error::{ArchiveError, CompressionError, Refusal, TarError, shown};
 pub use header::{BLOCK, regular};
+pub(crate) use header::{Fields, encode};
 pub use limits::{
     COMPONENT_BYTES, END_PADDING, EXTENDED_BYTES, Frames, Limits, PATH_BYTES, RATIO, RATIO_FREE_BYTES,
     SKIPPED_BYTES,

@@ -111,15 +111,15 @@ impl Header {
 
 /// What a header is written from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) link: &'a [u8],
-    pub(super) typeflag: u8,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) size: u64,
-    pub(super) mtime: u64,
+pub(crate) struct Fields<'a> {
+    pub(crate) path: &'a [u8],
+    pub(crate) link: &'a [u8],
+    pub(crate) typeflag: u8,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: u64,
 }
 
 /// The parts of a path for the fields prefix (155 bytes) and name (100); `None` if it does not fit them.
@@ -153,7 +153,7 @@ fn put_number(field: &mut [u8], number: u64) {
 
 /// A header without names of owners. What does not fit of the path or the link is cut off: an extended header has
 /// it whole.
-pub(super) fn encode(fields: &Fields<'_>) -> [u8; BLOCK] {
+pub(crate) fn encode(fields: &Fields<'_>) -> [u8; BLOCK] {
     let cut = |bytes: &[u8]| bytes.len().min(100);
     let (prefix, name) = split(fields.path).unwrap_or((b"", &fields.path[..cut(fields.path)]));
     let mut block = [0; BLOCK];

@@ -80,19 +80,29 @@ impl<R: Read + Seek> FrameReader<R> {
         self.packed.resize(usize::try_from(range.end - range.start).unwrap_or(0), 0);
         self.file.seek(SeekFrom::Start(range.start))?;
         self.file.read_exact(&mut self.packed)?;
-        if zstd_safe::find_frame_compressed_size(&self.packed) != Ok(self.packed.len()) {
-            return Err(damaged("it is not one whole zstd frame"));
-        }
-        let length = self.table.unpacked_len(frame);
-        if zstd_safe::get_frame_content_size(&self.packed).ok().flatten() != Some(length as u64) {
-            return Err(damaged("it does not have the length that the table says"));
-        }
-        self.unpacked.resize(length, 0);
-        match self.decompressor.decompress_to_buffer(&self.packed, self.unpacked.as_mut_slice()) {
-            Ok(got) if got == length => Ok(()),
-            Ok(_) => Err(damaged("it does not have the length that it says")),
-            Err(_) => Err(damaged("it does not unpack")),
-        }
+        self.unpacked.resize(self.table.unpacked_len(frame), 0);
+        unpack(&mut self.decompressor, &self.packed, &mut self.unpacked).map_err(damaged)
+    }
+}
+
+/// Unpacks one frame, which must be exactly one and yield exactly as many bytes as there are in `unpacked`; or says
+/// what is wrong with it.
+pub(crate) fn unpack(
+    decompressor: &mut Decompressor<'_>,
+    packed: &[u8],
+    unpacked: &mut [u8],
+) -> Result<(), &'static str> {
+    if zstd_safe::find_frame_compressed_size(packed) != Ok(packed.len()) {
+        return Err("it is not one whole zstd frame");
+    }
+    let length = unpacked.len();
+    if zstd_safe::get_frame_content_size(packed).ok().flatten() != Some(length as u64) {
+        return Err("it does not have the length that the table says");
+    }
+    match decompressor.decompress_to_buffer(packed, unpacked) {
+        Ok(got) if got == length => Ok(()),
+        Ok(_) => Err("it does not have the length that it says"),
+        Err(_) => Err("it does not unpack"),
     }
 }
 

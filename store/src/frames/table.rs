@@ -57,18 +57,18 @@ pub struct SeekTable {
 }
 
 impl SeekTable {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { ends: Vec::new(), size: 0 }
     }
 
     /// Takes note of one more frame. Only the last may be shorter than [`FRAME_BYTES`].
-    pub(super) fn push(&mut self, packed: usize, unpacked: usize) {
+    pub(crate) fn push(&mut self, packed: usize, unpacked: usize) {
         self.ends.push(self.packed() + packed as u64);
         self.size += unpacked as u64;
     }
 
     /// Bytes of all frames in the file, which is where the table begins.
-    fn packed(&self) -> u64 {
+    pub(crate) fn packed(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
@@ -93,13 +93,13 @@ impl SeekTable {
     }
 
     /// Unpacked bytes of frame number `frame`, which must be there.
-    pub(super) fn unpacked_len(&self, frame: usize) -> usize {
+    pub(crate) fn unpacked_len(&self, frame: usize) -> usize {
         let before = (frame * FRAME_BYTES) as u64;
         usize::try_from(self.size - before).map_or(FRAME_BYTES, |left| left.min(FRAME_BYTES))
     }
 
     /// The skippable frame that ends the file.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let frames = self.frames();
         let length = frames * ENTRY_BYTES + FOOT_BYTES;
         let mut out = Vec::with_capacity(HEAD_BYTES + length);

@@ -188,6 +188,28 @@ fn hostile_tables_are_refused_by_name() {
 }
 
 #[test]
+fn a_table_is_read_back_and_nothing_like_it_is() {
+    let mut table = SeekTable::new();
+    for packed in [10, 20, 5] {
+        table.push(packed, if packed == 5 { 77 } else { FRAME_BYTES });
+    }
+    assert_eq!((table.packed_range(1), table.unpacked_len(1)), (Some(10..30), FRAME_BYTES));
+    assert_eq!((table.packed_range(2), table.unpacked_len(2)), (Some(30..35), 77));
+    assert_eq!(table.packed_range(3), None);
+    let file = [vec![0; 35], table.encode()].concat();
+    let read = |file: &[u8]| SeekTable::read(&mut Cursor::new(file)).ok();
+    assert_eq!(read(&file).as_ref(), Some(&table));
+    for at in 35..file.len() {
+        let mut other = file.clone();
+        other[at] ^= 1;
+        assert_ne!(read(&other).as_ref(), Some(&table), "byte {at}");
+    }
+    for cut in 0..file.len() {
+        assert_eq!(read(&file[..cut]), None, "{cut} bytes");
+    }
+}
+
+#[test]
 fn a_frame_that_is_not_what_the_table_says_is_refused() {
     let small = framed(b"some bytes", 1);
     let frame = &small[..small.len() - 25];

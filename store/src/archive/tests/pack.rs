@@ -184,7 +184,7 @@ fn a_file_that_changes_meanwhile_is_noticed() {
     type Change = fn(&Path);
     let changes: [Change; 3] = [
         |file| fs::write(file, b"shorter").unwrap(),
-        |file| fs::write(file, vec![1; 5 << 20]).unwrap(),
+        |file| fs::write(file, vec![1; 17 << 20]).unwrap(),
         |file| {
             use std::io::Write as _;
             fs::OpenOptions::new().write(true).open(file).unwrap().write_all(b"as long as before").unwrap();
@@ -193,7 +193,7 @@ fn a_file_that_changes_meanwhile_is_noticed() {
     for change in changes {
         let directory = tempfile::tempdir().unwrap();
         let large = directory.path().join("large");
-        fs::write(&large, vec![0; 4 << 20]).unwrap();
+        fs::write(&large, vec![0; 16 << 20]).unwrap();
         fs::File::open(&large).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
         let meddling = Meddling(Some(Box::new(|| change(&large))));
         let error = pack_tree(directory.path(), meddling, &PackOptions { threads: 1, ..PACK }).unwrap_err();
@@ -207,7 +207,7 @@ fn a_directory_that_becomes_a_link_meanwhile_is_not_followed() {
     let outside = tempfile::tempdir().unwrap();
     put(outside.path(), "secret", b"secret", 0o600);
     let root = directory.path();
-    put(root, "d-large", &vec![0; 2 << 20], 0o644);
+    put(root, "d-large", &vec![0; 16 << 20], 0o644);
     put(root, "d/inside", b"x", 0o644);
     // `d` itself comes before `d-large`, what is in it after.
     let meddling = Meddling(Some(Box::new(|| {
