@@ -17,6 +17,14 @@ pub struct Stats {
     pub inline_blobs: u64,
     /// Their bytes.
     pub inline_bytes: u64,
+    /// Sound blobs that are in packs.
+    pub packed_blobs: u64,
+    /// Their bytes, as they are when they are read.
+    pub packed_bytes: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of their files.
+    pub pack_bytes: u64,
     /// Blobs known to be damaged or missing, waiting for their bytes to be put again.
     pub bad_blobs: u64,
     /// Artifacts.
@@ -47,14 +55,21 @@ impl Store {
                 Ok(reader.query_row(query, [], |row| row.get::<_, Unsigned>(0))?.0)
             };
             let blobs = |column: &str, place: &str| {
-                count(&format!("SELECT {column} FROM blobs WHERE state = 'sound' AND inline IS {place}"))
+                count(&format!("SELECT {column} FROM blobs WHERE state = 'sound' AND {place}"))
             };
+            let (file, inline, packed) =
+                ("inline IS NULL AND pack IS NULL", "inline IS NOT NULL", "pack IS NOT NULL");
+            let bytes = "coalesce(sum(size), 0)";
             let rows = |table: &str| count(&format!("SELECT count(*) FROM {table}"));
             Ok(Stats {
-                file_blobs: blobs("count(*)", "NULL")?,
-                file_bytes: blobs("coalesce(sum(size), 0)", "NULL")?,
-                inline_blobs: blobs("count(*)", "NOT NULL")?,
-                inline_bytes: blobs("coalesce(sum(size), 0)", "NOT NULL")?,
+                file_blobs: blobs("count(*)", file)?,
+                file_bytes: blobs(bytes, file)?,
+                inline_blobs: blobs("count(*)", inline)?,
+                inline_bytes: blobs(bytes, inline)?,
+                packed_blobs: blobs("count(*)", packed)?,
+                packed_bytes: blobs(bytes, packed)?,
+                packs: count("SELECT count(*) FROM packs WHERE state <> 'condemned'")?,
+                pack_bytes: count(&format!("SELECT {bytes} FROM packs WHERE state <> 'condemned'"))?,
                 bad_blobs: count("SELECT count(*) FROM blobs WHERE state = 'bad'")?,
                 artifacts: rows("artifacts")?,
                 signed: rows("signed")?,

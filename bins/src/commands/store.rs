@@ -87,6 +87,8 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
             "path": store.path(), "artifacts": stats.artifacts, "signed": stats.signed,
             "file_blobs": stats.file_blobs, "file_bytes": stats.file_bytes,
             "inline_blobs": stats.inline_blobs, "inline_bytes": stats.inline_bytes,
+            "packed_blobs": stats.packed_blobs, "packed_bytes": stats.packed_bytes,
+            "packs": stats.packs, "pack_bytes": stats.pack_bytes,
             "bad_blobs": stats.bad_blobs, "quarantined": stats.quarantined,
             "attempts": stats.attempts, "runs": stats.runs, "generations": stats.generations,
             "index_bytes": stats.index_bytes,
@@ -98,6 +100,9 @@ fn stats(store: &Store, json: bool) -> Result<ExitCode> {
     println!("{:>8} artifacts, {} of them signed", stats.artifacts, stats.signed);
     println!("{:>8} blobs in files, {}", stats.file_blobs, bytes(stats.file_bytes));
     println!("{:>8} small blobs in the index, {}", stats.inline_blobs, bytes(stats.inline_bytes));
+    let packs =
+        format!("{}, in {} packs of {}", bytes(stats.packed_bytes), stats.packs, bytes(stats.pack_bytes));
+    println!("{:>8} blobs of batches, {packs}", stats.packed_blobs);
     println!("{:>8} generations published", stats.generations);
     println!("{:>8} attempts in {} runs", stats.attempts, stats.runs);
     println!("{:>8} index", bytes(stats.index_bytes));
@@ -112,7 +117,7 @@ fn verify(store: &Store, json: bool) -> Result<ExitCode> {
     if json {
         let line = serde_json::json!({
             "checked": report.checked, "bytes": report.bytes, "damaged": report.damaged,
-            "missing": report.missing, "index": report.index, "unresolvable": report.unresolvable,
+            "missing": report.missing, "damaged_packs": report.damaged_packs, "index": report.index, "unresolvable": report.unresolvable,
             "unreadable": report.unreadable.iter().map(|(path, reason)| format!("{}: {reason}", path.display()))
                 .collect::<Vec<_>>(),
         });
@@ -125,6 +130,7 @@ fn verify(store: &Store, json: bool) -> Result<ExitCode> {
         {
             println!("{what}: {} ({})", blob.id, bytes(blob.size));
         }
+        report.damaged_packs.iter().for_each(|pack| println!("damaged pack: {pack}, collection mends it"));
         for (path, reason) in &report.unreadable {
             println!("unreadable: {}: {reason}", path.display());
         }

@@ -124,7 +124,7 @@ impl Writer {
         }
         let group = open.group.take()?;
         let outcome = open.commit(&self.path);
-        group.fate.settle(outcome.as_ref().map(|()| ()).map_err(Error::again));
+        group.fate.settle(outcome.as_ref().copied().map_err(Error::again));
         Some(Passed::Committed(outcome))
     }
 }

@@ -171,7 +171,9 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
             let other = tempfile::tempdir().unwrap();
             let other = Store::open(other.path()).unwrap();
             put_batch(&other).unwrap();
-            LIVE.map(|seed| other.remove_artifact(key(seed)).unwrap());
+            for seed in LIVE {
+                other.remove_artifact(key(seed)).unwrap();
+            }
             script(None);
             other.gc(ruthless()).unwrap();
             trace().iter().position(|step| *step == stop).unwrap()
@@ -183,7 +185,9 @@ fn a_batch_wins_against_the_removal_of_the_same_pack() {
         assert!(is_whole(&store));
         assert_eq!(packs_in(dir.path()), 1);
         assert!(store.verify().unwrap().is_clean());
-        LIVE.map(|seed| store.remove_artifact(key(seed)).unwrap());
+        for seed in LIVE {
+            store.remove_artifact(key(seed)).unwrap();
+        }
     }
     store.gc(ruthless()).unwrap();
     assert_eq!(packs_in(dir.path()), 0);

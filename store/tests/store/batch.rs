@@ -47,6 +47,11 @@ fn what_was_committed_is_there_and_can_be_read() {
         }
         assert_eq!((packs(&store).len(), files_in(&store.path().join("blobs"))), (1, 0));
         assert_eq!(files_in(&store.path().join("tmp")), 0);
+        let stats = store.stats().unwrap();
+        let sizes: u64 = blobs.iter().map(|blob| blob.size).sum();
+        assert_eq!((stats.packed_blobs, stats.packed_bytes), (blobs.len() as u64, sizes));
+        let file = fs::metadata(&packs(&store)[0]).unwrap().len();
+        assert_eq!((stats.packs, stats.pack_bytes, stats.file_blobs), (1, file, 0));
         let report = store.verify().unwrap();
         assert!(report.is_clean() && report.checked == blobs.len() as u64, "{report:?}");
     }

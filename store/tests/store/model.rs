@@ -1,10 +1,11 @@
 //! Any sequence of operations does what a map in memory would.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use buildswarm_core::BlobId;
 use buildswarm_core::artifact::{Artifact, BlobRef};
-use buildswarm_store::{Committed, Store};
+use buildswarm_store::{Committed, Compression, Store};
 use proptest::prelude::*;
 
 use crate::support::{bytes, file_of, key, reuse, ruthless, tamper, with_blobs};
@@ -20,7 +21,19 @@ enum Op {
     Read(u64),
     Damage(u64),
     Delete(u64),
-    Commit { key: u64, contents: [u64; 3], reuse: Vec<u64> },
+    /// Puts these and commits an artifact of them in one batch, unless it is dropped.
+    Batch {
+        key: u64,
+        contents: [u64; 3],
+        reuse: Vec<u64>,
+        dropped: bool,
+    },
+    DeletePacks,
+    Commit {
+        key: u64,
+        contents: [u64; 3],
+        reuse: Vec<u64>,
+    },
     Resolve(u64),
     Remove(u64),
     Gc,
@@ -37,6 +50,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => content.clone().prop_map(Op::Read),
         1 => content.clone().prop_map(Op::Damage),
         2 => content.clone().prop_map(Op::Delete),
+        4 => (key.clone(), [content.clone(), content.clone(), content.clone()], reuse.clone(), prop::bool::weighted(0.2))
+            .prop_map(|(key, contents, reuse, dropped)| Op::Batch { key, contents, reuse, dropped }),
+        1 => Just(Op::DeletePacks),
         8 => (key.clone(), [content.clone(), content.clone(), content], reuse)
             .prop_map(|(key, contents, reuse)| Op::Commit { key, contents, reuse }),
         3 => key.clone().prop_map(Op::Resolve),
@@ -66,9 +82,18 @@ enum Copy {
     Lost,
 }
 
+/// Where its bytes are, or were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Inline,
+    File,
+    Pack,
+}
+
 #[derive(Default)]
 struct Model {
     blobs: BTreeMap<u64, Copy>,
+    places: BTreeMap<u64, Place>,
     artifacts: BTreeMap<u64, ([u64; 3], Artifact)>,
     /// The keys of the artifacts each leads to, in their order.
     reuse: BTreeMap<u64, Vec<u64>>,
@@ -77,6 +102,27 @@ struct Model {
 impl Model {
     fn seems_there(&self, number: u64) -> bool {
         matches!(self.blobs.get(&number), Some(Copy::Sound | Copy::Rotten))
+    }
+
+    fn put(&mut self, number: u64) {
+        if self.blobs.insert(number, Copy::Sound) != Some(Copy::Sound) {
+            self.places.insert(number, if number.is_multiple_of(2) { Place::Inline } else { Place::File });
+        }
+    }
+
+    /// What seems to be there is not written again; small ones alone go into the index.
+    fn put_together(&mut self, contents: &[u64]) {
+        let tiny = contents.iter().all(|number| number.is_multiple_of(2));
+        for number in contents {
+            if !self.seems_there(*number) {
+                self.blobs.insert(*number, Copy::Sound);
+                self.places.insert(*number, if tiny { Place::Inline } else { Place::Pack });
+            }
+        }
+    }
+
+    fn is_at(&self, number: u64, place: Place) -> bool {
+        self.seems_there(number) && self.places.get(&number) == Some(&place)
     }
 
     fn resolves(&self, key: u64) -> Option<&Artifact> {
@@ -124,7 +170,7 @@ impl Pair {
         match *op {
             Op::Put(number) => {
                 assert_eq!(store.put_bytes(&content(number)).unwrap(), blob(number));
-                model.blobs.insert(number, Copy::Sound);
+                model.put(number);
             }
             Op::Read(number) => {
                 let read = store.read_blob(blob(number).id, 1 << 20);
@@ -138,15 +184,29 @@ impl Pair {
                 }
             }
             // Only files can be reached from outside.
-            Op::Damage(number) if number % 2 == 1 && model.seems_there(number) => {
+            Op::Damage(number) if model.is_at(number, Place::File) => {
                 tamper(&file_of(&path, blob(number).id), |bytes| bytes[77] = !content(number)[77]);
                 model.blobs.insert(number, Copy::Rotten);
             }
-            Op::Delete(number) if number % 2 == 1 && model.seems_there(number) => {
+            Op::Damage(number) if model.is_at(number, Place::Pack) => {
+                damage_in_packs(&path, &content(number));
+                model.blobs.insert(number, Copy::Rotten);
+            }
+            Op::Delete(number) if model.is_at(number, Place::File) => {
                 std::fs::remove_file(file_of(&path, blob(number).id)).unwrap();
                 model.blobs.insert(number, Copy::Lost);
             }
             Op::Damage(_) | Op::Delete(_) => {}
+            Op::DeletePacks => {
+                packs_in(&path).for_each(|pack| std::fs::remove_file(pack).unwrap());
+                let packed = (0..CONTENTS).filter(|number| model.is_at(*number, Place::Pack));
+                for number in packed.collect::<Vec<_>>() {
+                    model.blobs.insert(number, Copy::Lost);
+                }
+            }
+            Op::Batch { key: number, contents, ref reuse, dropped } => {
+                commit_batch(store, model, number, contents, reuse, dropped);
+            }
             Op::Commit { key: number, contents, ref reuse } => {
                 commit(store, model, number, contents, reuse);
             }
@@ -158,6 +218,9 @@ impl Pair {
                 assert_eq!(removed, model.remove(number));
             }
             Op::Gc => {
+                // What a collection writes anew it reads, so it may find rot too.
+                store.verify().unwrap();
+                model.find_rot();
                 store.gc(ruthless()).unwrap();
                 let referred = model.referred();
                 model.blobs.retain(|number, _| referred.contains(number));
@@ -194,20 +257,65 @@ impl Pair {
     }
 }
 
-fn commit(store: &Store, model: &mut Model, number: u64, contents: [u64; 3], leading: &[u64]) {
+fn packs_in(store: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(store.join("packs")).unwrap().map(|entry| entry.unwrap().path())
+}
+
+/// Damages every copy of it that lies in a pack.
+fn damage_in_packs(store: &Path, content: &[u8]) {
+    for pack in packs_in(store) {
+        let bytes = std::fs::read(&pack).unwrap();
+        if let Some(at) = bytes.windows(content.len()).position(|window| window == content) {
+            tamper(&pack, |bytes| bytes[at + 77] ^= 1);
+        }
+    }
+}
+
+fn made_of(number: u64, contents: [u64; 3]) -> Artifact {
     let mut artifact = with_blobs("dev-libs/foo-1", number, contents.map(blob));
     artifact.build_millis = contents.iter().sum();
+    artifact
+}
+
+fn commit(store: &Store, model: &mut Model, number: u64, contents: [u64; 3], leading: &[u64]) {
+    let artifact = made_of(number, contents);
     let keys: Vec<_> = leading.iter().map(|number| reuse(*number)).collect();
     let outcome = store.commit_artifact(&artifact, &keys);
     if !contents.iter().all(|content| model.seems_there(*content)) {
         outcome.unwrap_err();
         return;
     }
-    if model.resolves(number).is_some() {
-        assert_eq!(outcome.unwrap(), Committed::AlreadyThere);
-    } else {
-        assert_eq!(outcome.unwrap(), Committed::First);
-        model.artifacts.insert(number, (contents, artifact));
+    assert_eq!(outcome.unwrap(), expected(model, number, contents, leading));
+}
+
+fn commit_batch(
+    store: &Store,
+    model: &mut Model,
+    number: u64,
+    contents: [u64; 3],
+    leading: &[u64],
+    dropped: bool,
+) {
+    // Stored as they are, so that a copy in a pack can be found and damaged.
+    let batch = store.batch(Compression::None).unwrap();
+    for number in contents {
+        assert_eq!(batch.put_bytes(&content(number)).unwrap(), blob(number));
+    }
+    let keys: Vec<_> = leading.iter().map(|number| reuse(*number)).collect();
+    batch.commit_artifact(made_of(number, contents), &keys);
+    if dropped {
+        return;
+    }
+    let committed = batch.commit().unwrap();
+    model.put_together(&contents);
+    assert_eq!(committed, [expected(model, number, contents, leading)]);
+}
+
+/// What becomes of an artifact whose blobs are there, in the model.
+fn expected(model: &mut Model, number: u64, contents: [u64; 3], leading: &[u64]) -> Committed {
+    let first = model.resolves(number).is_none();
+    if first {
+        model.artifacts.insert(number, (contents, made_of(number, contents)));
     }
     for reuse in leading {
         let keys = model.reuse.entry(*reuse).or_default();
@@ -215,6 +323,7 @@ fn commit(store: &Store, model: &mut Model, number: u64, contents: [u64; 3], lea
             keys.push(number);
         }
     }
+    if first { Committed::First } else { Committed::AlreadyThere }
 }
 
 proptest! {
