@@ -4,7 +4,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 
 use buildswarm_core::spec::BuildSpec;
 
@@ -12,27 +11,13 @@ use buildswarm_core::spec::BuildSpec;
 #[path = "../../fuzz/src/pure.rs"]
 mod pure;
 #[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
+#[path = "../../fuzz/src/replay.rs"]
+mod replay;
+#[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
 #[path = "../../fuzz/src/scheduling.rs"]
 mod scheduling;
 
-fn files(target: &str) -> Vec<PathBuf> {
-    let directory = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let entries = fs::read_dir(directory).expect("the target has a corpus");
-    entries.map(|entry| entry.expect("it can be listed").path()).collect()
-}
-
-fn replay(target: &str, run: fn(&[u8])) {
-    let files = files(target);
-    assert!(!files.is_empty(), "the corpus of {target} is empty");
-    for path in files {
-        println!("{}", path.display());
-        run(&fs::read(path).expect("it can be read"));
-    }
-    // What no corpus needs to hold.
-    run(b"");
-    run(&[0; 64]);
-    run(&[0xff; 64]);
-}
+use replay::{files, replay};
 
 #[test]
 fn cpv() {

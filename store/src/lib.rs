@@ -35,6 +35,7 @@
 
 #[cfg(feature = "tokio")]
 pub mod aio;
+pub mod archive;
 mod artifacts;
 mod backup;
 mod batch;
@@ -47,6 +48,7 @@ pub mod faults;
 #[cfg(not(feature = "faults"))]
 mod faults;
 mod filesystem;
+mod frames;
 mod gc;
 mod generations;
 mod history;

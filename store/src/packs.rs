@@ -6,10 +6,8 @@
 
 mod contents;
 mod damage;
-mod pipeline;
 mod reader;
 pub(crate) mod rows;
-mod seek_table;
 pub(crate) mod tar;
 mod walk;
 mod writer;
@@ -31,9 +29,8 @@ pub(crate) use contents::{Contents, contents};
 pub(crate) use reader::{PackFile, PackReader};
 pub(crate) use writer::{Member, PackWriter, Packed};
 
-/// Bytes of the stream in one frame: much larger than zstd's reach at level 3 gains from, and still little to unpack for
-/// one small blob (a millisecond).
-pub(crate) const FRAME_BYTES: u64 = 1 << 20;
+/// Bytes of the stream in one frame.
+pub(crate) const FRAME_BYTES: u64 = crate::frames::FRAME_BYTES as u64;
 
 /// A pack is ended once it unpacks to this many bytes; one blob may be larger. While one is synced the next is written,
 /// so that little is left to wait for at the end; and a collection that empties a pack rewrites at most half of this.

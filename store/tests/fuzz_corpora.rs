@@ -1,31 +1,39 @@
 //! Replays the corpora of the fuzz targets that need nothing but this crate; a new finding is committed there.
 
 use std::fs;
-use std::path::PathBuf;
 
 use buildswarm_store::{Directory, Node};
 
 #[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
+#[path = "../../fuzz/src/archives.rs"]
+mod archives;
+#[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
+#[path = "../../fuzz/src/replay.rs"]
+mod replay;
+#[expect(unreachable_pub, reason = "a module of the fuzz package, where it is public")]
 #[path = "../../fuzz/src/trees.rs"]
 mod trees;
 
-fn files(target: &str) -> Vec<PathBuf> {
-    let directory = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-    let entries = fs::read_dir(directory).expect("the target has a corpus");
-    entries.map(|entry| entry.expect("it can be listed").path()).collect()
+use replay::{files, replay};
+
+#[test]
+fn archive_read() {
+    replay("archive_read", archives::archive_read);
 }
 
-fn replay(target: &str, run: fn(&[u8])) {
-    let files = files(target);
-    assert!(!files.is_empty(), "the corpus of {target} is empty");
-    for path in files {
-        println!("{}", path.display());
-        run(&fs::read(path).expect("it can be read"));
-    }
-    // What no corpus needs to hold.
-    run(b"");
-    run(&[0; 64]);
-    run(&[0xff; 64]);
+#[test]
+fn decompress() {
+    replay("decompress", archives::decompress);
+}
+
+#[test]
+fn frames_read() {
+    replay("frames_read", archives::frames_read);
+}
+
+#[test]
+fn pack_round_trip() {
+    replay("pack_round_trip", archives::pack_round_trip);
 }
 
 #[test]

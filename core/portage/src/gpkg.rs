@@ -15,10 +15,8 @@
 //! over all data of a damaged stream before it says so.
 
 mod compare;
-mod compress;
 mod container;
 mod error;
-mod header;
 mod image;
 mod limits;
 mod manifest;
@@ -26,17 +24,16 @@ mod metadata;
 mod payload;
 mod repack;
 mod sign;
-mod tar;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use buildswarm_store::archive::{CompressionError, Kind, TarError};
 pub use compare::{ContentDifference, Format, PayloadDifference, compare};
-pub use compress::Compression;
 pub use container::{Gpkg, Member};
-pub use error::{CompressionError, GpkgError, TarError};
+pub use error::GpkgError;
 pub use image::{ImageEntry, ImageReader, Owner};
 pub use limits::Limits;
 pub(crate) use manifest::hex;
@@ -44,7 +41,6 @@ pub use metadata::{INDEX_KEYS, sonames};
 pub use payload::{NOT_PAYLOAD, Payload};
 pub use repack::{RepackOptions, Repacked, repack};
 pub use sign::{sign, verify};
-pub use tar::Kind;
 
 /// Reads a whole package from memory, image included; an entry point for fuzzing.
 ///

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use buildswarm_core::artifact::BlobRef;
 use zstd::bulk::Decompressor;
 
-use super::seek_table::SeekTable;
 use super::{FRAME_BYTES, Pack};
 use crate::disk::{self, Copy};
 use crate::error::{Error, READ, Result};
 use crate::faults::{Step, take};
+use crate::frames::{FrameError, SeekTable, unpack};
 use crate::index::rows::PackNumber;
 use crate::store::Shared;
 
@@ -52,7 +52,12 @@ impl PackFile {
         if magic != ZSTD && pack.size == pack.unpacked {
             return Ok(Some(None));
         }
-        Ok(SeekTable::read(file, pack.size, pack.unpacked)?.map(Some))
+        let mut file = file;
+        match SeekTable::read(&mut file) {
+            Ok(frames) if frames.size() == pack.unpacked => Ok(Some(Some(frames))),
+            Err(FrameError::Io(error)) => Err(error),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     pub(crate) const fn number(&self) -> PackNumber {
@@ -69,7 +74,7 @@ impl PackFile {
 
     /// Bytes of the file after its frames.
     pub(super) fn tail_bytes(&self) -> u64 {
-        self.frames.as_ref().map_or(0, |frames| self.pack.size - frames.end())
+        self.frames.as_ref().map_or(0, |frames| self.pack.size - frames.packed())
     }
 
     /// Whether it is stored as it is.
@@ -192,14 +197,13 @@ impl PackReader {
 
     fn fill(&mut self, number: u64) -> io::Result<()> {
         let unpacked = self.file.unpacked(number);
-        self.stream.clear();
+        self.stream.resize(unpacked, 0);
         let Some(frames) = &self.file.frames else {
-            self.stream.resize(unpacked, 0);
             return take(Step::ReadFile, || {
                 self.file.file.read_exact_at(&mut self.stream, number * FRAME_BYTES)
             });
         };
-        let Some(place) = usize::try_from(number).ok().and_then(|number| frames.frame(number)) else {
+        let Some(place) = usize::try_from(number).ok().and_then(|number| frames.packed_range(number)) else {
             return Ok(());
         };
         self.packed.resize((place.end - place.start) as usize, 0);
@@ -208,11 +212,8 @@ impl PackReader {
             Some(decompressor) => decompressor,
             None => self.decompressor.insert(Decompressor::new()?),
         };
-        self.stream.reserve(unpacked);
-        let count = decompressor
-            .decompress_to_buffer(&self.packed, &mut self.stream)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if count == unpacked { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+        unpack(decompressor, &self.packed, &mut self.stream)
+            .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 }
 

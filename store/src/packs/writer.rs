@@ -7,11 +7,14 @@ use std::thread::JoinHandle;
 
 use buildswarm_core::artifact::BlobRef;
 
-use super::pipeline::{Frame, Pipeline};
-use super::seek_table::SeekTable;
 use super::{Compression, FRAME_BYTES, PACK_BYTES, Pack, tar};
 use crate::disk::{self, Durable, Temp};
 use crate::error::{Error, Result};
+use crate::frames::pipeline::{Frame, Pipeline, cores};
+use crate::frames::{FRAMES_MAX, SeekTable};
+
+/// What an install tree is measured with; higher levels take several times as long for a tenth of the size.
+const LEVEL: i32 = 3;
 
 /// Zeros to fill up with: the longest run is an end of a stream and a padding.
 const ZEROS: [u8; 2048] = [0; 2048];
@@ -89,7 +92,7 @@ impl PackWriter {
         Self {
             tmp: tmp.to_owned(),
             compression,
-            pipeline: Pipeline::new(),
+            pipeline: Pipeline::new(LEVEL, cores()),
             frame: None,
             open: VecDeque::new(),
             filling: false,
@@ -257,7 +260,7 @@ impl PackWriter {
             Compression::None => open.append(&frame.stream)?,
             Compression::Zstd => {
                 open.append(&frame.packed)?;
-                open.frames.push(frame.packed.len() as u64, frame.stream.len() as u64);
+                open.frames.push(frame.packed.len(), frame.stream.len());
             }
         }
         let last = frame.last;
@@ -271,9 +274,12 @@ impl PackWriter {
     /// Begins to sync a pack that is written.
     fn close(&mut self, mut open: Open) -> Result<()> {
         if self.compression == Compression::Zstd {
-            let table = open.frames.encode().ok_or_else(|| {
-                Error::io("write", &self.tmp)(io::Error::other("a blob is too large for a pack"))
-            })?;
+            if open.frames.frames() > FRAMES_MAX {
+                return Err(Error::io("write", &self.tmp)(io::Error::other(
+                    "a blob is too large for a pack",
+                )));
+            }
+            let table = open.frames.encode();
             open.append(&table)?;
         }
         if self.syncing.len() == SYNCING_MAX {

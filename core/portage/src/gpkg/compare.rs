@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom};
 
+use buildswarm_store::archive::Kind;
+
 use super::container::{Gpkg, container_io};
 use super::error::GpkgError;
 use super::limits::Limits;
 use super::payload::{Item, Listing};
-use super::tar::Kind;
 
 mod contents;
 

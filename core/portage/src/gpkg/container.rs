@@ -5,14 +5,14 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::compress::{Compression, Decompressor, unwrap};
-use super::error::{CompressionError, GpkgError, TarError, shown};
+use buildswarm_store::archive::{ArchiveError, Compression, Kind, TarEntry, TarError, TarReader, shown};
+
+use super::error::GpkgError;
 use super::image::ImageReader;
 use super::limits::{Limits, MANIFEST_BYTES, SIGNATURE_BYTES};
 use super::manifest::{self, Summer, Sums};
 use super::metadata;
 use super::payload::Payload;
-use super::tar::{Kind, RawEntry, TarReader};
 use crate::interface::{Collector, Interface};
 
 /// One member of a container.
@@ -109,7 +109,7 @@ fn structure(member: &str, reason: &'static str) -> GpkgError {
 
 impl Found {
     /// Checks the name and kind of `entry` and says what it is.
-    fn place(&mut self, entry: &RawEntry) -> Result<(Place, String), GpkgError> {
+    fn place(&mut self, entry: &TarEntry) -> Result<(Place, String), GpkgError> {
         let name = std::str::from_utf8(&entry.path)
             .map_err(|_| structure(&shown(&entry.path), "its name is not UTF-8"))?;
         let cut = shown(&entry.path);
@@ -141,7 +141,7 @@ impl Found {
     fn take<R: Read>(
         &mut self,
         tar: &mut TarReader<R>,
-        entry: &RawEntry,
+        entry: &TarEntry,
         limits: &Limits,
     ) -> Result<(), GpkgError> {
         let (place, name) = self.place(entry)?;
@@ -222,12 +222,13 @@ pub(crate) fn container_io(error: std::io::Error) -> GpkgError {
     GpkgError::Container(TarError::from_io(error))
 }
 
-/// An error of reading inside `member`, given its proper kind.
-pub(crate) fn member_error(member: &str, error: TarError) -> GpkgError {
+/// An error of reading inside `member`, named after it.
+pub(crate) fn member_error(member: &str, error: ArchiveError) -> GpkgError {
     let member = member.to_owned();
-    match unwrap(error) {
-        Ok(source) => GpkgError::Compression { member, source },
-        Err(source) => GpkgError::Member { member, source },
+    match error {
+        ArchiveError::Compression(source) => GpkgError::Compression { member, source },
+        ArchiveError::Tar(source) => GpkgError::Member { member, source },
+        other => GpkgError::Member { member, source: TarError::Io(std::io::Error::other(other)) },
     }
 }
 
@@ -298,10 +299,7 @@ impl Gpkg {
             found.verify(&manifest)?;
         }
         compression(&image_member)?;
-        let stream =
-            decompress(&metadata_member, found.metadata.as_slice(), limits.metadata.saturating_mul(2))?;
-        let metadata =
-            metadata::read(stream, limits).map_err(|error| member_error(&metadata_member.name, error))?;
+        let metadata = metadata::read(&metadata_member, &found.metadata, limits)?;
         let prefix = found.prefix.unwrap_or_default();
         Ok(Self { prefix, metadata_member, image_member, signatures, manifest, metadata })
     }
@@ -338,15 +336,14 @@ impl Gpkg {
     /// A reader of the image's entries; `file` is the same package again.
     ///
     /// # Errors
-    /// [`GpkgError::Compression`] if the image is compressed in a way that is not supported.
+    /// [`GpkgError::Unsupported`] or [`GpkgError::Compression`] if the image is not compressed as it should be.
     pub fn image<F: Read + Seek>(
         &self,
         mut file: F,
         limits: &Limits,
     ) -> Result<ImageReader<std::io::Take<F>>, GpkgError> {
         file.seek(SeekFrom::Start(self.image_member.offset)).map_err(container_io)?;
-        let stream = decompress(&self.image_member, file.take(self.image_member.sums.size), limits.image)?;
-        Ok(ImageReader::new(stream, self.image_member.name.clone(), limits))
+        ImageReader::new(file.take(self.image_member.sums.size), &self.image_member, limits)
     }
 
     /// Reads the whole image and condenses it; `file` is the same package again.
@@ -372,19 +369,18 @@ impl Gpkg {
     }
 }
 
-fn compression(member: &Member) -> Result<Compression, GpkgError> {
+/// How a member is compressed, by the part of its name after `metadata` or `image`.
+pub(crate) fn compression(member: &Member) -> Result<Compression, GpkgError> {
     let at = member.name.find(".tar").unwrap_or(member.name.len());
-    Compression::from_suffix(&member.name[at..])
-        .map_err(|source| GpkgError::Compression { member: member.name.clone(), source })
-}
-
-fn decompress<R: Read>(member: &Member, source: R, most: u64) -> Result<Decompressor<R>, GpkgError> {
-    Decompressor::new(source, compression(member)?, member.sums.size, most).map_err(|error| {
-        match error.downcast::<CompressionError>() {
-            Ok(source) => GpkgError::Compression { member: member.name.clone(), source },
-            Err(error) => container_io(error),
+    match &member.name[at..] {
+        ".tar" => Ok(Compression::None),
+        ".tar.gz" => Ok(Compression::Gzip),
+        ".tar.zst" => Ok(Compression::Zstd),
+        other => {
+            let format = other.strip_prefix(".tar.").unwrap_or(other).chars().take(40).collect();
+            Err(GpkgError::Unsupported { member: member.name.clone(), format })
         }
-    })
+    }
 }
 
 pub(crate) fn open_file(path: &Path) -> Result<File, GpkgError> {

@@ -1,21 +1,21 @@
 //! The image: what a package installs, entry by entry, judged by our own rules.
 //!
-//! Refused: names that are absolute, contain `..`, NUL, a line feed or bytes that are not UTF-8, or exceed
-//! what Linux takes; names that occur twice; anything below a name that is not a directory (so no writing
-//! through a symbolic link); hard links to anything but an earlier file, or with another mode or owner than it
-//! (who extracts them last decides); devices, fifos, sparse files. These are also, or should be, refused by
-//! Portage's own `tar_safe_extract`. Set-user-id bits and absolute targets of symbolic links are ordinary in
-//! packages and stay.
+//! Beyond what [`ArchiveReader`] refuses of any archive (names that lead elsewhere, duplicates, anything below a
+//! name that is not a directory, hard links to anything but an earlier file of the same mode and owner, devices,
+//! fifos, sparse files), names and targets are UTF-8 without a line feed, and all lies below `image/`. These are
+//! also, or should be, refused by Portage's own `tar_safe_extract`. Set-user-id bits and absolute targets of
+//! symbolic links are ordinary in packages and stay.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 
-use super::compress::Decompressor;
-use super::container::member_error;
-use super::error::{GpkgError, TarError, shown};
-use super::limits::{COMPONENT_BYTES, Limits, PATH_BYTES};
-use super::tar::{Kind, RawEntry, TarReader};
+use buildswarm_store::archive::{
+    ArchiveError, ArchivePath, ArchiveReader, Attributes, Entry, Kind, Node, shown,
+};
+
+use super::container::{Member, compression, member_error};
+use super::error::GpkgError;
+use super::limits::Limits;
 
 /// To whom an entry belongs. Portage installs it for the user and the group of these names and takes a number
 /// only where a machine does not know the name (Python, `TarFile.chown`), so all four matter.
@@ -62,155 +62,88 @@ pub struct ImageEntry {
 /// Nothing it gave may be acted on before [`next_entry`](Self::next_entry) has returned `None`: unpack into a
 /// place of its own and throw that away after an error.
 pub struct ImageReader<R: Read> {
-    tar: TarReader<Decompressor<R>>,
+    archive: ArchiveReader<R>,
     member: String,
-    limits: Limits,
-    seen: BTreeMap<String, Seen>,
-    names: u64,
-}
-
-/// What is kept of an entry that came before.
-#[derive(PartialEq, Eq)]
-struct Seen {
-    kind: Kind,
-    mode: u32,
-    owner: Owner,
-}
-
-fn refused(name: &[u8], reason: &'static str) -> TarError {
-    TarError::Name { name: shown(name), reason }
-}
-
-/// The path below `image/`.
-fn below_image(path: &[u8]) -> Result<String, TarError> {
-    if path.len() >= PATH_BYTES {
-        return Err(refused(path, "it is longer than a path may be"));
-    }
-    let text = std::str::from_utf8(path).map_err(|_| refused(path, "it is not UTF-8"))?;
-    if text.starts_with('/') {
-        return Err(refused(path, "it is absolute"));
-    }
-    if text.contains(['\n', '\0']) {
-        return Err(refused(path, "it contains a line feed or NUL"));
-    }
-    let text = text.strip_suffix('/').unwrap_or(text);
-    for component in text.split('/') {
-        match component {
-            ".." => return Err(refused(path, "it leads upwards")),
-            "" | "." => return Err(refused(path, "it has an empty component")),
-            _ if component.len() > COMPONENT_BYTES => {
-                return Err(refused(path, "one of its components is longer than 255 bytes"));
-            }
-            _ => {}
-        }
-    }
-    match text.split_once('/') {
-        Some(("image", rest)) => Ok(rest.to_owned()),
-        None if text == "image" => Ok(String::new()),
-        _ => Err(refused(path, "it is outside image/")),
-    }
-}
-
-fn symlink_target(entry: &RawEntry) -> Result<String, TarError> {
-    let target =
-        std::str::from_utf8(&entry.link).map_err(|_| refused(&entry.path, "its target is not UTF-8"))?;
-    if target.is_empty() || target.len() >= PATH_BYTES || target.contains(['\n', '\0']) {
-        return Err(refused(&entry.path, "its target is empty, too long, or contains a line feed or NUL"));
-    }
-    Ok(target.to_owned())
-}
-
-fn owner(entry: &RawEntry) -> Result<Owner, TarError> {
-    let name = |bytes: &[u8]| {
-        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control));
-        text.map(str::to_owned).ok_or_else(|| refused(&entry.path, "its user or group has no proper name"))
-    };
-    Ok(Owner { uid: entry.uid, gid: entry.gid, user: name(&entry.user)?, group: name(&entry.group)? })
 }
 
 impl<R: Read> ImageReader<R> {
-    pub(crate) fn new(stream: Decompressor<R>, member: String, limits: &Limits) -> Self {
-        Self { tar: TarReader::new(stream), member, limits: *limits, seen: BTreeMap::new(), names: 0 }
+    /// Reads `member`, whose bytes `source` gives.
+    pub(crate) fn new(source: R, member: &Member, limits: &Limits) -> Result<Self, GpkgError> {
+        let options = limits.image(compression(member)?);
+        let archive = ArchiveReader::new(source, member.size(), &options);
+        let archive = archive.map_err(|error| member_error(member.name(), error))?;
+        Ok(Self { archive, member: member.name().to_owned() })
     }
 
     /// The next entry, or `None` after a proper end of the archive and of the compressed stream.
     ///
     /// # Errors
-    /// [`GpkgError::Member`] or [`GpkgError::Compression`] for everything this module refuses.
+    /// [`GpkgError::Member`] or [`GpkgError::Compression`] for what no archive may hold, and [`GpkgError::Entry`] for
+    /// what no image may.
     pub fn next_entry(&mut self) -> Result<Option<ImageEntry>, GpkgError> {
-        self.advance().map_err(|error| member_error(&self.member, error))
+        let entry = self.archive.next_entry().map_err(|error| member_error(&self.member, error))?;
+        entry.map(|entry| self.judge(entry)).transpose()
     }
 
-    fn advance(&mut self) -> Result<Option<ImageEntry>, TarError> {
-        let Some(raw) = self.tar.next_entry()? else { return Ok(None) };
-        let path = below_image(&raw.path)?;
-        if raw.path.ends_with(b"/") && raw.kind != Kind::Directory {
-            return Err(refused(&raw.path, "it ends in a slash but is no directory"));
-        }
-        if path.is_empty() && raw.kind != Kind::Directory {
-            return Err(refused(&raw.path, "the image itself is not a directory"));
-        }
-        let owner = owner(&raw)?;
-        let link = match raw.kind {
-            Kind::Symlink => symlink_target(&raw)?,
-            Kind::Hardlink => self.hardlink_target(&raw, &owner)?,
-            Kind::File | Kind::Directory => String::new(),
+    fn judge(&self, entry: Entry) -> Result<ImageEntry, GpkgError> {
+        let name = entry.path.as_bytes();
+        let path = below_image(&entry.path).map_err(|reason| self.refused(name, reason))?;
+        let owner = owner(&entry.attributes).map_err(|reason| self.refused(name, reason))?;
+        let (kind, size, link) = match &entry.node {
+            Node::File { size } => (Kind::File, *size, String::new()),
+            Node::Directory => (Kind::Directory, 0, String::new()),
+            Node::Symlink { target } => {
+                let target =
+                    text(target).map_err(|_| self.refused(name, "its target is no line of UTF-8"))?;
+                (Kind::Symlink, 0, target)
+            }
+            Node::Hardlink { file } => {
+                let file = below_image(file).map_err(|reason| self.refused(name, reason))?;
+                (Kind::Hardlink, 0, file)
+            }
         };
-        let RawEntry { kind, mode, size, mtime, .. } = raw;
-        self.place(&path, Seen { kind, mode, owner: owner.clone() })?;
-        Ok(Some(ImageEntry { path, kind, mode, owner, size, mtime, link }))
+        if path.is_empty() && kind != Kind::Directory {
+            return Err(self.refused(name, "the image itself is not a directory"));
+        }
+        Ok(ImageEntry { path, kind, mode: entry.attributes.mode, owner, size, mtime: entry.mtime, link })
     }
 
-    fn hardlink_target(&self, entry: &RawEntry, owner: &Owner) -> Result<String, TarError> {
-        let target = below_image(&entry.link)?;
-        match self.seen.get(&target) {
-            Some(Seen { kind: Kind::File, mode, owner: its }) if (*mode, its) == (entry.mode, owner) => {
-                Ok(target)
-            }
-            Some(Seen { kind: Kind::File, .. }) => {
-                Err(refused(&entry.path, "it is a hard link with another mode or owner than its file"))
-            }
-            _ => Err(refused(&entry.path, "it is a hard link to something that is not an earlier file")),
-        }
-    }
-
-    /// Takes note of `path`, which must be new and below directories only.
-    fn place(&mut self, path: &str, entry: Seen) -> Result<(), TarError> {
-        for (at, _) in path.match_indices('/') {
-            if self.seen.get(&path[..at]).is_some_and(|above| above.kind != Kind::Directory) {
-                return Err(refused(path.as_bytes(), "it is below something that is not a directory"));
-            }
-        }
-        if entry.kind != Kind::Directory {
-            let below = format!("{path}/");
-            if self.seen.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below)) {
-                return Err(refused(
-                    path.as_bytes(),
-                    "it is not a directory, yet there is something below it",
-                ));
-            }
-        }
-        self.names += (path.len() + entry.owner.user.len() + entry.owner.group.len()) as u64;
-        if self.names > self.limits.image_names {
-            return Err(TarError::Limit { what: "bytes of names", limit: self.limits.image_names });
-        }
-        if self.seen.len() as u64 >= self.limits.image_entries {
-            return Err(TarError::Limit { what: "entries", limit: self.limits.image_entries });
-        }
-        if self.seen.insert(path.to_owned(), entry).is_some() {
-            return Err(TarError::Duplicate { name: shown(path.as_bytes()) });
-        }
-        Ok(())
+    fn refused(&self, name: &[u8], reason: &'static str) -> GpkgError {
+        GpkgError::Entry { member: self.member.clone(), name: shown(name), reason }
     }
 
     /// An error of reading the current entry's content, named after the member it is in.
     pub(crate) fn content_error(&self, error: io::Error) -> GpkgError {
-        member_error(&self.member, TarError::from_io(error))
+        member_error(&self.member, ArchiveError::from(error))
     }
 }
 
 impl<R: Read> Read for ImageReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tar.read(buffer)
+        self.archive.read(buffer)
     }
+}
+
+fn text(bytes: &[u8]) -> Result<String, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    if text.contains('\n') { Err("it contains a line feed") } else { Ok(text.to_owned()) }
+}
+
+/// The path below `image/`; empty for `image` itself.
+fn below_image(path: &ArchivePath) -> Result<String, &'static str> {
+    let text = text(path.as_bytes())?;
+    match text.strip_prefix("image") {
+        Some("") => Ok(String::new()),
+        Some(rest) => rest.strip_prefix('/').map(str::to_owned).ok_or("it is outside image/"),
+        None => Err("it is outside image/"),
+    }
+}
+
+fn owner(attributes: &Attributes) -> Result<Owner, &'static str> {
+    let name = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control));
+        text.map(str::to_owned).ok_or("its user or group has no proper name")
+    };
+    let Attributes { uid, gid, user, group, .. } = attributes;
+    Ok(Owner { uid: *uid, gid: *gid, user: name(user)?, group: name(group)? })
 }

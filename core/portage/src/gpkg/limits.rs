@@ -1,5 +1,7 @@
 //! How much work a stranger's package may cause.
 
+use buildswarm_store::archive::{self, Compression, Frames, Links, PATH_BYTES, ReadOptions};
+
 /// Bounds on one package. All sizes in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -27,28 +29,41 @@ impl Limits {
         image_names: 128 << 20,
         image: 128 << 30,
     };
+
+    const fn member(&self, bytes: u64) -> archive::Limits {
+        archive::Limits {
+            entries: self.image_entries,
+            name_bytes: self.image_names,
+            bytes,
+            // No path that Linux takes is deeper.
+            depth: PATH_BYTES / 2,
+            window_log: WINDOW_LOG,
+            frames: Frames::One,
+        }
+    }
+
+    /// How an image is read: what its links lead to is a matter of the root it is installed into.
+    pub(crate) const fn image(&self, compression: Compression) -> ReadOptions {
+        ReadOptions { compression, links: Links::Any, leading_dot: false, limits: self.member(self.image) }
+    }
+
+    /// How metadata is read: the headers of its small files take no more room than their content may.
+    pub(crate) const fn metadata(&self, compression: Compression) -> ReadOptions {
+        let limits =
+            archive::Limits { entries: METADATA_KEYS, ..self.member(self.metadata.saturating_mul(2)) };
+        ReadOptions { compression, links: Links::Any, leading_dot: false, limits }
+    }
 }
 
-/// Decompressed data up to this size is never called a bomb.
-pub(crate) const RATIO_FREE_BYTES: u64 = 16 << 20;
-/// Beyond [`RATIO_FREE_BYTES`] this many bytes may come of one.
-pub(crate) const RATIO: u64 = 1000;
+/// Portage writes some 40 variables; each ebuild may add a few.
+const METADATA_KEYS: u64 = 1000;
 /// The largest zstd window: `zstd --ultra -22` and `--long` use 27, and 128 MiB is what zstd itself allows
 /// without an explicit wish. Our own writer stays at 8 MiB.
 pub(crate) const WINDOW_LOG: u32 = 27;
-/// Zeros after the end blocks: one record of the largest usual blocking factor (GNU tar `-b 128`).
-pub(crate) const END_PADDING: u64 = 64 << 10;
-/// A path, as Linux limits it (`PATH_MAX`, with its final NUL).
-pub(crate) const PATH_BYTES: usize = 4096;
-/// One component of a path, as Linux limits it (`NAME_MAX`).
-pub(crate) const COMPONENT_BYTES: usize = 255;
-/// An extended header holds at most two paths and some numbers.
-pub(crate) const EXTENDED_BYTES: u64 = 16 << 10;
 /// A Manifest has at most five lines of about 330 bytes, and a signature.
 pub(crate) const MANIFEST_BYTES: u64 = 64 << 10;
 /// A detached signature by one key; RSA 4096 takes 900 bytes.
 pub(crate) const SIGNATURE_BYTES: u64 = 64 << 10;
 
 const _: () = assert!(1 << WINDOW_LOG <= Limits::STANDARD.image_names);
-const _: () = assert!(EXTENDED_BYTES >= 3 * PATH_BYTES as u64);
 const _: () = assert!(Limits::STANDARD.metadata < Limits::STANDARD.container);

@@ -4,14 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write as _};
 
-use super::container::Gpkg;
-use super::error::{GpkgError, TarError, shown};
-use super::header::{BLOCK, regular};
-use super::limits::Limits;
-use super::tar::{Kind, TarReader};
+use buildswarm_store::archive::{ArchivePath, ArchiveReader, BLOCK, Entry, Node, TarError, regular, shown};
 
-/// Portage writes some 40 variables; each ebuild may add a few.
-const MOST_KEYS: usize = 1000;
+use super::container::{Gpkg, Member, compression, member_error};
+use super::error::GpkgError;
+use super::limits::Limits;
 
 /// The variables an entry of a `Packages` index carries (Portage, `bintree.py`, `_pkgindex_aux_keys`).
 pub const INDEX_KEYS: [&str; 22] = [
@@ -44,32 +41,36 @@ fn is_key(key: &str) -> bool {
     !key.starts_with(['.', '-']) && !key.is_empty() && key.len() <= 200 && key.bytes().all(allowed)
 }
 
-/// Reads the inner archive `metadata.tar`: regular files `metadata/KEY` only.
-pub(crate) fn read(stream: impl Read, limits: &Limits) -> Result<BTreeMap<String, Vec<u8>>, TarError> {
-    let mut tar = TarReader::new(stream);
+/// Reads the inner archive `metadata.tar`, compressed as `bytes`: regular files `metadata/KEY` only.
+pub(crate) fn read(
+    member: &Member,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<BTreeMap<String, Vec<u8>>, GpkgError> {
+    let name = member.name();
+    let failed = |error| member_error(name, error);
+    let refused = |path: &ArchivePath, reason| GpkgError::Entry {
+        member: name.to_owned(),
+        name: shown(path.as_bytes()),
+        reason,
+    };
+    let mut archive =
+        ArchiveReader::new(bytes, member.size(), &limits.metadata(compression(member)?)).map_err(failed)?;
     let mut values = BTreeMap::new();
     let mut total = 0u64;
-    while let Some(entry) = tar.next_entry()? {
-        let name = shown(&entry.path);
-        if entry.kind != Kind::File {
-            return Err(TarError::Kind { name, kind: "not a regular file".to_owned() });
-        }
-        let path = std::str::from_utf8(&entry.path).unwrap_or_default();
-        let Some(key) = path.strip_prefix("metadata/").filter(|key| is_key(key)) else {
-            return Err(TarError::Name { name, reason: "metadata is named metadata/KEY" });
-        };
-        total = total.saturating_add(entry.size);
+    while let Some(Entry { path, node, .. }) = archive.next_entry().map_err(failed)? {
+        let Node::File { size } = node else { return Err(refused(&path, "it is not a regular file")) };
+        let key = std::str::from_utf8(path.as_bytes()).ok().and_then(|path| path.strip_prefix("metadata/"));
+        let key = key.filter(|key| is_key(key));
+        let key = key.ok_or_else(|| refused(&path, "metadata is named metadata/KEY"))?;
+        total = total.saturating_add(size);
         if total > limits.metadata {
-            return Err(TarError::Limit { what: "bytes of metadata", limit: limits.metadata });
-        }
-        if values.len() >= MOST_KEYS {
-            return Err(TarError::Limit { what: "metadata keys", limit: MOST_KEYS as u64 });
+            let error = TarError::Limit { what: "bytes of metadata", limit: limits.metadata };
+            return Err(failed(error.into()));
         }
         let mut value = Vec::new();
-        tar.read_to_end(&mut value).map_err(TarError::from_io)?;
-        if values.insert(key.to_owned(), value).is_some() {
-            return Err(TarError::Duplicate { name });
-        }
+        archive.read_to_end(&mut value).map_err(|error| failed(error.into()))?;
+        values.insert(key.to_owned(), value);
     }
     Ok(values)
 }

@@ -12,11 +12,12 @@ use std::io::Read;
 use buildswarm_core::Digest;
 use buildswarm_core::canonical::Encoder;
 
+use buildswarm_store::archive::Kind;
+
 use super::container::Gpkg;
 use super::error::GpkgError;
 use super::image::{ImageEntry, ImageReader, Owner};
 use super::metadata::sonames;
-use super::tar::Kind;
 use crate::interface::Collector;
 
 const CONTEXT: &str = "buildswarm 2026-11-24 payload";

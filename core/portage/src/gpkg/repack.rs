@@ -10,9 +10,10 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use buildswarm_store::archive::{BLOCK, regular};
+
 use super::container::{Gpkg, Member, container_io, open_file};
 use super::error::GpkgError;
-use super::header::{BLOCK, regular};
 use super::limits::Limits;
 use super::manifest::{self, Summer, Sums};
 use super::metadata;

@@ -56,7 +56,7 @@ fn content_is_streamed_entry_by_entry() {
 
 #[test]
 fn the_payload_ignores_times_order_and_which_name_comes_first() {
-    let digest = |entries: &[Entry]| read_ok(&Package::with_image(entries)).1.digest;
+    let digest = |entries: &[RawEntry]| read_ok(&Package::with_image(entries)).1.digest;
     let ordinary = digest(&ordinary_image());
     let mut touched = ordinary_image();
     touched.iter_mut().for_each(|entry| entry.patch.push((136, b"00000007777\0".to_vec())));
@@ -67,7 +67,7 @@ fn the_payload_ignores_times_order_and_which_name_comes_first() {
     swapped.swap(5, 3);
     swapped.swap(5, 4);
     assert_eq!(digest(&swapped), ordinary);
-    let differences: [fn(&mut Vec<Entry>); 7] = [
+    let differences: [fn(&mut Vec<RawEntry>); 7] = [
         |e| e[3].content[0] = b'%',
         |e| e[3..5].iter_mut().for_each(|e| e.mode = 0o755),
         |e| e[3..5].iter_mut().for_each(|e| e.patch.push((108, b"0000001\0".to_vec()))),

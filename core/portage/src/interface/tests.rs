@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
-use crate::gpkg::fixture::{Entry as TarEntry, Package, file};
+use crate::gpkg::fixture::{Package, RawEntry as TarEntry, file};
 
 /// The interface of an image with these entries, read out of a package as any other.
 fn of_entries(entries: &[TarEntry]) -> Interface {

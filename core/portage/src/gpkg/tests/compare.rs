@@ -19,7 +19,7 @@ fn said(before: &Package, after: &Package) -> Vec<String> {
 }
 
 /// What is said of an ordinary package and one with this change to its image.
-fn after_change(change: impl FnOnce(&mut Vec<Entry>)) -> Vec<String> {
+fn after_change(change: impl FnOnce(&mut Vec<RawEntry>)) -> Vec<String> {
     let mut image = ordinary_image();
     change(&mut image);
     said(&Package::ordinary(), &Package::with_image(&image))
@@ -52,7 +52,7 @@ fn every_kind_of_difference_is_named() {
     assert_eq!(after_change(|e| e.push(directory("image/var"))), ["var: directory added"]);
     assert_eq!(after_change(|e| drop(e.remove(5))), ["usr/bin/sh: symlink removed"]);
     assert_eq!(after_change(|e| e[5] = file("image/usr/bin/sh", "")), ["usr/bin/sh: symlink → file"]);
-    let both = |change: fn(&mut Entry)| after_change(|e| e[3..5].iter_mut().for_each(change));
+    let both = |change: fn(&mut RawEntry)| after_change(|e| e[3..5].iter_mut().for_each(change));
     assert_eq!(both(|e| e.mode = 0o4755), [format!("{hello}: mode 0644 → 4755")]);
     assert_eq!(
         both(|e| e.patch.push((116, b"0000144\0".to_vec()))),

@@ -1,4 +1,4 @@
-//! The corpus of hostile packages. Each case names the error it must meet; reading writes nothing anywhere, so
+//! The corpus of hostile packages: what is Gentoo's of it. Each case names the error it must meet; reading writes nothing anywhere, so
 //! there is nothing to clean up, and memory is bounded by what [`Limits`] allows.
 
 use std::error::Error as _;
@@ -26,86 +26,59 @@ fn refused(name: &str, bytes: &[u8], expected: &str) {
 }
 
 /// An image that begins as usual and goes on with `entries`.
-fn image(entries: &[Entry]) -> Vec<u8> {
+fn image(entries: &[RawEntry]) -> Vec<u8> {
     let mut all = ordinary_image();
     all.extend_from_slice(entries);
     Package::with_image(&all).bytes()
 }
 
-fn pax(records: &[u8]) -> Entry {
-    Entry { content: records.to_vec(), ..entry(b'x', "image/pax") }
-}
-
-fn record(key: &str, value: &str) -> Vec<u8> {
-    let rest = format!(" {key}={value}\n");
-    let mut length = rest.len();
-    while format!("{length}{rest}").len() != length {
-        length = format!("{length}{rest}").len();
+/// What any archive is refused for is in the tests of the store's `archive`; here, that it reaches whoever reads a
+/// package, with the name of the member.
+#[test]
+fn what_no_archive_may_hold_is_refused_in_an_image_too() {
+    let cases: Vec<(&str, Vec<RawEntry>, &str)> = vec![
+        ("1 upwards", vec![file("image/../../etc/x", "")], "it leads upwards"),
+        ("2 absolute", vec![file("/etc/passwd", "")], "it is absolute"),
+        ("3 through a link", vec![link(b'2', "image/e", "/etc"), file("image/e/x", "")], "not a directory"),
+        ("6 hard link outside", vec![link(b'1', "image/h", "/etc/shadow")], "it is absolute"),
+        ("8 duplicate", vec![file("image/usr/bin/hello", "evil")], "occurs twice"),
+        ("11 device", vec![entry(b'3', "image/null")], "a character device"),
+        ("19 size", vec![file("image/x", "").patched(124, b"77777777777\0")], "inside an entry"),
+        ("32 attribute", vec![pax(&record("SCHILY.xattr.user.x", "")), file("image/x", "")], "SCHILY.xattr"),
+        (
+            "hard link that makes its file set-user-id",
+            vec![file("image/x", ""), RawEntry { mode: 0o4755, ..link(b'1', "image/y", "image/x") }],
+            "with another mode or owner",
+        ),
+    ];
+    for (name, entries, expected) in &cases {
+        refused(name, &image(entries), "image.tar.zst is refused: ");
+        refused(name, &image(entries), expected);
     }
-    format!("{length}{rest}").into_bytes()
 }
 
 #[test]
 fn names_in_an_image() {
-    let long_name = |name: &[u8]| Entry { content: [name, b"\0"].concat(), ..entry(b'L', "././@LongLink") };
-    let deep = format!("image{}", "/d".repeat(3000));
-    let cases: Vec<(&str, Vec<Entry>, &str)> = vec![
-        ("1 upwards", vec![file("image/../../etc/x", "")], "it leads upwards"),
-        ("1 outside", vec![file("../x", "")], "it leads upwards"),
-        ("2 absolute", vec![file("/etc/passwd", "")], "it is absolute"),
-        (
-            "3 through a link",
-            vec![link(b'2', "image/e", "/etc"), file("image/e/x", "")],
-            "below something that is not a directory",
-        ),
-        ("4 link replaced by file", vec![link(b'2', "image/e", "/etc"), file("image/e", "")], "occurs twice"),
-        (
-            "4 directory made a link",
-            vec![directory("image/a/b"), link(b'2', "image/a", "/etc")],
-            "yet there is something below it",
-        ),
-        ("6 hard link outside", vec![link(b'1', "image/h", "/etc/shadow")], "it is absolute"),
-        ("6 hard link upwards", vec![link(b'1', "image/h", "image/../../etc/shadow")], "it leads upwards"),
-        (
-            "7 hard link to a later file",
-            vec![link(b'1', "image/h", "image/z"), file("image/z", "")],
-            "not an earlier file",
-        ),
-        ("7 hard link to a link", vec![link(b'1', "image/h", "image/usr/bin/sh")], "not an earlier file"),
-        ("8 duplicate", vec![file("image/usr/bin/hello", "evil")], "occurs twice"),
-        ("11 character device", vec![entry(b'3', "image/null")], "a character device"),
-        ("11 block device", vec![entry(b'4', "image/sda")], "a block device"),
-        ("12 fifo", vec![entry(b'6', "image/fifo")], "a fifo"),
+    let cases: Vec<(&str, Vec<RawEntry>, &str)> = vec![
         ("13 line feed", vec![file("image/a\nobj /etc/x", "")], "a line feed"),
+        ("13 line feed in a target", vec![link(b'2', "image/l", "a\nb")], "its target is no line of UTF-8"),
         ("14 not UTF-8", vec![file(b"image/\xff", "")], "it is not UTF-8"),
-        ("15 NUL in a name", vec![file(b"image/a\0b", "")], "contains a NUL"),
-        ("15 NUL in a target", vec![link(b'2', "image/l", b"a\0b")], "contains a NUL"),
-        ("15 NUL in a long name", vec![long_name(b"image/a\0b"), file("x", "")], "contains a NUL"),
         (
-            "16 long component",
-            vec![long_name(&[b"image/".as_slice(), &[b'x'; 256]].concat()), file("x", "")],
-            "longer than 255",
+            "14 target that is not UTF-8",
+            vec![link(b'2', "image/l", b"\xff")],
+            "its target is no line of UTF-8",
         ),
-        ("17 deep", vec![long_name(deep.as_bytes()), file("x", "")], "too long"),
-        (
-            "29 long name of 1 GiB",
-            vec![entry(b'L', "x").patched(124, b"10000000000\0")],
-            "larger than 16 KiB",
-        ),
-        ("empty component", vec![file("image//x", "")], "empty component"),
-        ("dot", vec![file("image/./x", "")], "empty component"),
+        ("dot", vec![file("./image/x", "")], "empty component"),
         ("outside image/", vec![file("metadata/PF", "")], "outside image/"),
-        ("file with a slash", vec![file("image/x/", "")], "ends in a slash"),
-        ("empty target", vec![link(b'2', "image/l", "")], "its target is empty"),
+        ("beside image/", vec![file("imagery", "")], "outside image/"),
+        ("hard link from outside", vec![file("x", ""), link(b'1', "image/h", "x")], "outside image/"),
+        ("user", vec![file("image/x", "").patched(265, b"\xff\0")], "no proper name"),
     ];
     for (name, entries, expected) in &cases {
         refused(name, &image(entries), expected);
     }
-    refused(
-        "image is a link",
-        &Package::with_image(&[link(b'2', "image", "/etc")]).bytes(),
-        "not a directory",
-    );
+    let replaced = Package::with_image(&[link(b'2', "image", "/etc")]).bytes();
+    refused("image is a link", &replaced, "the image itself is not a directory");
 }
 
 #[test]
@@ -113,7 +86,7 @@ fn what_is_ordinary_stays_accepted() {
     let ordinary = [
         ("5 absolute link target", link(b'2', "image/etc-passwd", "/etc/passwd")),
         ("9 names that differ by case", file("image/usr/bin/HELLO", "")),
-        ("10 set-user-id", Entry { mode: 0o4755, ..file("image/su", "") }),
+        ("10 set-user-id", RawEntry { mode: 0o4755, ..file("image/su", "") }),
         ("16 component of 255 bytes", directory("image/x")),
     ];
     for (name, entry) in ordinary {
@@ -122,120 +95,27 @@ fn what_is_ordinary_stays_accepted() {
 }
 
 #[test]
-fn headers_of_an_image() {
-    let cases: Vec<(&str, Vec<Entry>, &str)> = vec![
-        (
-            "19 size of 2^63",
-            vec![file("image/x", "").patched(124, b"\x80\0\0\0\x80\0\0\0\0\0\0\0")],
-            "number in its field size",
-        ),
-        (
-            "19 size beyond the end",
-            vec![file("image/x", "").patched(124, b"77777777777\0")],
-            "inside an entry",
-        ),
-        ("20 negative size", vec![file("image/x", "").patched(124, &[0xff; 12])], "number in its field size"),
-        (
-            "21 octal junk",
-            vec![file("image/x", "").patched(124, b"0000000009x\0")],
-            "number in its field size",
-        ),
-        ("21 mode junk", vec![file("image/x", "").patched(100, b"rwxr-xr\0")], "number in its field mode"),
-        ("26 PAX size", vec![pax(&record("size", "5")), file("image/x", "")], "contradicts"),
-        ("27 PAX path", vec![pax(&record("path", "../../etc/x")), file("image/x", "")], "it leads upwards"),
-        ("28 PAX length", vec![pax(b"99 path=x\n"), file("image/x", "")], "a record is malformed"),
-        ("28 PAX length 0", vec![pax(b"0 path=x\n"), file("image/x", "")], "a record is malformed"),
-        (
-            "35 hard link that makes its file set-user-id",
-            vec![file("image/x", ""), Entry { mode: 0o4755, ..link(b'1', "image/y", "image/x") }],
-            "with another mode or owner",
-        ),
-        (
-            "35 hard link that gives its file away",
-            vec![file("image/x", ""), link(b'1', "image/y", "image/x").patched(265, b"nobody\0")],
-            "with another mode or owner",
-        ),
-        (
-            "35 PAX hard link that gives its file away",
-            vec![file("image/x", ""), pax(&record("gname", "wheel")), link(b'1', "image/y", "image/x")],
-            "with another mode or owner",
-        ),
-        ("36 user", vec![file("image/x", "").patched(265, b"\xff\0")], "no proper name"),
-        ("30 global PAX", vec![entry(b'g', "image/g")], "it is global"),
-        ("31 sparse", vec![entry(b'S', "image/s")], "a sparse file"),
-        (
-            "31 PAX sparse",
-            vec![pax(&record("GNU.sparse.map", "0,1,0,1")), file("image/x", "")],
-            "GNU.sparse.map",
-        ),
-        (
-            "32 capability",
-            vec![pax(&record("SCHILY.xattr.security.capability", "x")), file("image/x", "")],
-            "SCHILY.xattr",
-        ),
-        (
-            "32 twice",
-            vec![pax(&[record("path", "image/a"), record("path", "image/b")].concat()), file("image/x", "")],
-            "comes twice",
-        ),
-        (
-            "33 uid of 2^31",
-            vec![file("image/x", "").patched(108, b"\x80\0\0\0\x80\0\0\0")],
-            "number in its field uid",
-        ),
-        ("33 PAX uid", vec![pax(&record("uid", "2147483648")), file("image/x", "")], "an id is out of range"),
-        (
-            "34 mtime of 2^63",
-            vec![file("image/x", "").patched(136, b"\x80\0\0\0\x7f\0\0\0\0\0\0\0")],
-            "number in its field mtime",
-        ),
-        (
-            "34 negative mtime",
-            vec![file("image/x", "").patched(136, &[0xff; 12])],
-            "number in its field mtime",
-        ),
-        ("unknown type", vec![entry(b'Z', "image/x")], "unknown type"),
-        (
-            "directory with content",
-            vec![Entry { content: vec![1], ..directory("image/d") }],
-            "number in its field size",
-        ),
-        ("old magic", vec![file("image/x", "").patched(257, &[0; 8])], "not a ustar header"),
-    ];
-    for (name, entries, expected) in &cases {
-        refused(name, &image(entries), expected);
-    }
-    let mut wrong = tar(&ordinary_image());
-    wrong[5] ^= 1;
-    refused("22 checksum", &Package::with_image_member("image.tar", wrong).bytes(), "wrong checksum");
-}
-
-#[test]
-fn ends_of_archives() {
-    let whole = tar(&ordinary_image());
-    let member = |bytes: Vec<u8>| Package::with_image_member("image.tar.zst", zstd(&bytes)).bytes();
-    let open = open_tar(&ordinary_image());
-    refused("23 truncated header", &member(whole[..700].to_vec()), "inside an entry");
-    refused("23 truncated body", &member(whole[..4 * 512 + 10].to_vec()), "inside an entry");
-    refused("24 no end blocks", &member(open.clone()), "lacks its two end blocks");
-    refused("24 one end block", &member([open.clone(), vec![0; 512]].concat()), "lacks its two end blocks");
-    refused("25 second archive", &member([whole.clone(), whole.clone()].concat()), "after the end");
-    refused("25 half an end", &member([open, vec![0; 512], vec![1; 512]].concat()), "after the end");
+fn ends_and_limits() {
     let container = Package::ordinary();
-    refused("25 container", &[container.bytes(), container.bytes()].concat(), "after the end");
+    refused("22 checksum", &[b"x", &container.bytes()[1..]].concat(), "wrong checksum");
     refused("24 container", &open_tar(&container.entries()), "lacks its two end blocks");
-    refused("endless zeros", &[container.bytes(), vec![0; 1 << 20]].concat(), "after the end");
-    let long: Vec<Entry> = (0..2000).map(|n| file(format!("image/{n}"), "")).collect();
+    refused("25 container", &[container.bytes(), container.bytes()].concat(), "after the end");
+    refused("25 zeros without end", &[container.bytes(), vec![0; 1 << 20]].concat(), "after the end");
+    let open = Package::with_image_member("image.tar.zst", zstd(&open_tar(&ordinary_image())));
+    refused("24 image", &open.bytes(), "image.tar.zst is refused: the archive lacks its two end blocks");
+    let long: Vec<RawEntry> = (0..2000).map(|n| file(format!("image/{n}"), "")).collect();
     let few = Limits { image_entries: 1000, ..Limits::STANDARD };
     let error = read(&image(&long), &few).unwrap_err();
     assert!(text(&error).contains("entries above the limit of 1000"), "18: {}", text(&error));
     let short = Limits { image_names: 1000, ..Limits::STANDARD };
     assert!(text(&read(&image(&long), &short).unwrap_err()).contains("bytes of names"));
+    let tiny = Limits { image: 1000, ..Limits::STANDARD };
+    assert!(text(&read(&image(&[]), &tiny).unwrap_err()).contains("expands beyond 1000 bytes"));
 }
 
 #[test]
 fn structure_of_a_container() {
-    let changed = |change: &dyn Fn(&mut Vec<Entry>)| {
+    let changed = |change: &dyn Fn(&mut Vec<RawEntry>)| {
         let mut entries = Package::ordinary().entries();
         change(&mut entries);
         tar(&entries)
@@ -323,66 +203,43 @@ fn compression() {
     let member = |name: &str, bytes: Vec<u8>| Package::with_image_member(name, bytes).bytes();
     let zst = |bytes: Vec<u8>| member("image.tar.zst", bytes);
     let good = zstd(&tar(&ordinary_image()));
-    let zeros = vec![0; 64 << 20];
-    let large = tar(&[directory("image"), file("image/zeros", &zeros)]);
-    let bomb = zstd(&large);
-    assert!(zeros.len() / bomb.len() > 1000);
-    refused("40 bomb", &zst(bomb), "expands beyond 16777216 bytes");
-    refused("41 nested", &zst(zstd(&good)), "inside an entry");
+    let bomb = zstd(&tar(&[directory("image"), file("image/zeros", vec![0; 64 << 20])]));
+    refused("40 bomb", &zst(bomb), "image.tar.zst expands beyond 16777216 bytes");
     let mut window = good.clone();
     window.splice(4..6, [0x00, 0xa8]);
-    refused("42 window", &zst(window), "asks for a window of 2147483648 bytes");
+    refused("42 window", &zst(window), "asks for a window of 2147483648 bytes, above 134217728");
     refused("43 truncated", &zst(good[..good.len() - 5].to_vec()), "image.tar.zst is truncated");
     refused("44 two frames", &zst([good.clone(), good.clone()].concat()), "bytes after its end");
-    let skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0].repeat(1000);
-    refused("45 skippable frames", &zst([skippable.clone(), good.clone()].concat()), "is not zstd data");
-    refused("45 after the frame", &zst([good.clone(), skippable].concat()), "bytes after its end");
-    refused("46 trailing", &zst([good.clone(), vec![0]].concat()), "bytes after its end");
-    refused(
-        "46 gzip",
-        &member("image.tar.gz", [gzip(&tar(&ordinary_image())), vec![1]].concat()),
-        "after its end",
-    );
-    let mut dictionary = good.clone();
-    dictionary[4] |= 1;
-    refused("48 dictionary", &zst(dictionary), "needs a zstd dictionary");
-    let mut damaged = good.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle] ^= 0xff;
-    refused("49 damaged", &zst(damaged), "image.tar.zst");
+    let trailing = [gzip(&tar(&ordinary_image())), vec![1]].concat();
+    refused("46 gzip", &member("image.tar.gz", trailing), "image.tar.gz has bytes after its end");
     refused("50 gzip as zst", &zst(gzip(&tar(&ordinary_image()))), "is not zstd data");
     refused("50 zst as gzip", &member("image.tar.gz", good.clone()), "is not gzip data");
-    refused(
-        "xz",
-        &member("image.tar.xz", good.clone()),
-        "with xz, which is not supported: set BINPKG_COMPRESS=\"zstd\"",
-    );
+    let xz = "image.tar.xz is compressed with xz, which is not supported: set BINPKG_COMPRESS=\"zstd\"";
+    refused("xz", &member("image.tar.xz", good.clone()), xz);
     refused("bzip2", &member("image.tar.bz2", good), "with bz2, which is not supported");
-    refused("nothing", &zst(Vec::new()), "is not zstd data");
 }
 
+/// `zstd --ultra -22`, which people do configure, takes a window of 128 MiB.
 #[test]
-fn content_size_lies() {
-    let mut encoder = zstd::bulk::Compressor::new(1).unwrap();
-    let mut lying = encoder.compress(&tar(&ordinary_image())).unwrap();
-    // Single segment with a two-byte size, as the encoder writes it for 4 KiB.
-    assert_eq!(lying[4] >> 5, 0b011);
-    lying[5] ^= 1;
-    let bytes = Package::with_image_member("image.tar.zst", lying).bytes();
-    refused("47 wrong content size", &bytes, "image.tar.zst is damaged");
+fn the_largest_window_of_the_zstd_program_is_read() {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, &tar(&ordinary_image())).unwrap();
+    let package = Package::with_image_member("image.tar.zst", encoder.finish().unwrap());
+    read(&package.bytes(), &Limits::STANDARD).unwrap();
 }
 
 #[test]
 fn metadata_archives() {
-    let with = |entries: &[Entry]| Package::with_metadata(zstd(&tar(entries))).bytes();
+    let with = |entries: &[RawEntry]| Package::with_metadata(zstd(&tar(entries))).bytes();
     refused("directory", &with(&[directory("metadata/")]), "not a regular file");
     refused("link", &with(&[link(b'2', "metadata/PF", "/etc/passwd")]), "not a regular file");
     refused("elsewhere", &with(&[file("image/x", "")]), "metadata is named metadata/KEY");
     refused("deeper", &with(&[file("metadata/a/b", "")]), "metadata is named metadata/KEY");
-    refused("upwards", &with(&[file("metadata/../x", "")]), "metadata is named metadata/KEY");
+    refused("upwards", &with(&[file("metadata/../x", "")]), "it leads upwards");
     refused("duplicate", &with(&[file("metadata/PF", "a"), file("metadata/PF", "b")]), "occurs twice");
-    let many: Vec<Entry> = (0..1001).map(|n| file(format!("metadata/K{n}"), "")).collect();
-    refused("too many", &with(&many), "metadata keys above the limit");
+    let many: Vec<RawEntry> = (0..1001).map(|n| file(format!("metadata/K{n}"), "")).collect();
+    refused("too many", &with(&many), "entries above the limit of 1000");
     let noise: Vec<u8> = (0u32..50_000).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
     let small = Limits { metadata: 100_000, ..Limits::STANDARD };
     let error =

@@ -26,8 +26,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in the payload's normal form.
-    pub(crate) const fn name(self) -> &'static str {
+    /// Its name, as one word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",
             Self::Directory => "directory",
@@ -37,26 +38,46 @@ impl Kind {
     }
 }
 
-/// One entry of an archive, judged as to form but not yet as to where its names lead.
+/// What an entry is like, apart from its name and content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, with set-user-id, set-group-id and sticky bit.
+    pub mode: u32,
+    /// Number of the user it belongs to; below 2³¹.
+    pub uid: u32,
+    /// Number of the group it belongs to; below 2³¹.
+    pub gid: u32,
+    /// Name of the user as it stands; empty if the archive does not tell.
+    pub user: Vec<u8>,
+    /// Name of the group as it stands; empty if the archive does not tell.
+    pub group: Vec<u8>,
+}
+
+/// One entry of an archive, judged as to form but not as to where its names lead: see
+/// [`ArchiveReader`](super::ArchiveReader) for that.
 #[derive(Debug, Clone)]
-pub(crate) struct RawEntry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) kind: Kind,
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) user: Vec<u8>,
-    pub(crate) group: Vec<u8>,
-    pub(crate) size: u64,
-    pub(crate) mtime: u64,
+pub struct TarEntry {
+    /// Its name as it stands: it may be absolute, lead upwards, and hold any byte but NUL.
+    pub path: Vec<u8>,
+    /// The target of a link as it stands.
+    pub link: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is like.
+    pub attributes: Attributes,
+    /// Bytes of content; 0 for all but files.
+    pub size: u64,
+    /// Time of modification, in seconds since 1970.
+    pub mtime: u64,
     /// Where the content begins, in bytes from the start of the stream.
-    pub(crate) offset: u64,
+    pub offset: u64,
 }
 
 /// What the extended headers before an entry say.
 #[derive(Default)]
 struct Overrides {
+    /// Whether there was a PAX header.
+    pax: bool,
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
@@ -66,8 +87,19 @@ struct Overrides {
     group: Option<Vec<u8>>,
 }
 
-/// The reader. [`Read`] gives the content of the current entry.
-pub(crate) struct TarReader<R> {
+/// The reader of a plain tar stream. [`Read`] gives the content of the current entry.
+///
+/// Nothing it gave may be acted on before [`next_entry`](Self::next_entry) has returned `None`.
+///
+/// ```
+/// use buildswarm_store::archive::{TarError, TarReader};
+/// let empty = [0u8; 1024];
+/// assert!(TarReader::new(&empty[..]).next_entry()?.is_none());
+/// let cut = TarReader::new(&empty[..512]).next_entry();
+/// assert!(matches!(cut, Err(TarError::MissingEnd)));
+/// # Ok::<_, TarError>(())
+/// ```
+pub struct TarReader<R> {
     inner: R,
     position: u64,
     /// Content of the current entry not yet read.
@@ -77,19 +109,24 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) const fn new(inner: R) -> Self {
+    /// Reads the archive that begins where `inner` stands and ends where `inner` ends.
+    pub const fn new(inner: R) -> Self {
         Self { inner, position: 0, left: 0, padding: 0 }
     }
 
     /// The next entry, skipping what is left of the current one; `None` after a proper end of the archive.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<RawEntry>, TarError> {
+    ///
+    /// # Errors
+    /// Whatever is not in the form this module accepts. The reader is of no use then.
+    pub fn next_entry(&mut self) -> Result<Option<TarEntry>, TarError> {
         self.skip_content()?;
         let mut overrides = Overrides::default();
+        let mut extended_headers = 0;
         loop {
             let at = self.position;
             let Some(block) = self.block()? else { return Err(TarError::MissingEnd) };
             if block.iter().all(|b| *b == 0) {
-                if overrides.path.is_some() || overrides.link.is_some() || overrides.size.is_some() {
+                if extended_headers > 0 {
                     return Err(extended(at, "no entry follows it"));
                 }
                 self.end()?;
@@ -108,6 +145,9 @@ impl<R: Read> TarReader<R> {
                         return Err(extended(at, "it comes twice"));
                     }
                 }
+                b'x' if std::mem::replace(&mut overrides.pax, true) => {
+                    return Err(extended(at, "it comes twice"));
+                }
                 b'x' => {
                     let records = self.extended(&header, at)?;
                     pax(&records, at, &mut overrides)?;
@@ -115,10 +155,11 @@ impl<R: Read> TarReader<R> {
                 b'g' => return Err(extended(at, "it is global")),
                 _ => return self.entry(header, overrides, at).map(Some),
             }
+            extended_headers += 1;
         }
     }
 
-    fn entry(&mut self, header: Header, over: Overrides, at: u64) -> Result<RawEntry, TarError> {
+    fn entry(&mut self, header: Header, over: Overrides, at: u64) -> Result<TarEntry, TarError> {
         let path = over.path.unwrap_or(header.path);
         let kind = match header.typeflag {
             b'0' | 0 => Kind::File,
@@ -135,15 +176,17 @@ impl<R: Read> TarReader<R> {
         }
         self.left = header.size;
         self.padding = header.size.next_multiple_of(BLOCK as u64) - header.size;
-        Ok(RawEntry {
+        Ok(TarEntry {
             path,
             link: over.link.unwrap_or(header.link),
             kind,
-            mode: header.mode,
-            uid: over.uid.unwrap_or(header.uid),
-            gid: over.gid.unwrap_or(header.gid),
-            user: over.user.unwrap_or(header.user),
-            group: over.group.unwrap_or(header.group),
+            attributes: Attributes {
+                mode: header.mode,
+                uid: over.uid.unwrap_or(header.uid),
+                gid: over.gid.unwrap_or(header.gid),
+                user: over.user.unwrap_or(header.user),
+                group: over.group.unwrap_or(header.group),
+            },
             size: header.size,
             mtime: header.mtime,
             offset: self.position,
@@ -236,16 +279,6 @@ impl<R: Read> Read for TarReader<R> {
         }
         self.left -= read as u64;
         Ok(read)
-    }
-}
-
-impl TarError {
-    /// An error that one of our own readers below put into an [`io::Error`], or a plain one.
-    pub(crate) fn from_io(error: io::Error) -> Self {
-        match error.downcast::<Self>() {
-            Ok(own) => own,
-            Err(error) => Self::Io(error),
-        }
     }
 }
 

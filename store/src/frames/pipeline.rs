@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 use super::FRAME_BYTES;
-
-/// What an install tree is measured with; higher levels take several times as long for a tenth of the size.
-const LEVEL: i32 = 3;
 
 /// More threads than this are no use: what feeds them, a copy and two hashes, is done by one.
 const THREADS_MAX: usize = 16;
@@ -20,18 +18,18 @@ const THREADS_MAX: usize = 16;
 const SPARE: usize = 4;
 
 /// Bytes that all frames on their way take: the stream, and what it is compressed to.
-const MEMORY_BYTES_MAX: u64 = (THREADS_MAX + SPARE) as u64 * 2 * (FRAME_BYTES + 8192);
+const MEMORY_BYTES_MAX: u64 = (THREADS_MAX + SPARE) as u64 * 2 * (FRAME_BYTES as u64 + 8192);
 const _: () = assert!(MEMORY_BYTES_MAX < 48 << 20);
 
 /// A frame on its way.
 #[derive(Debug, Default)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Its bytes of the stream.
-    pub(super) stream: Vec<u8>,
+    pub(crate) stream: Vec<u8>,
     /// What they are compressed to.
-    pub(super) packed: Vec<u8>,
-    /// Whether it is the last of its pack.
-    pub(super) last: bool,
+    pub(crate) packed: Vec<u8>,
+    /// Whether it is the last of its stream, for a writer that has several in a row.
+    pub(crate) last: bool,
     number: u64,
 }
 
@@ -39,13 +37,14 @@ type Done = io::Result<Frame>;
 
 /// Threads that compress. They end when this is dropped.
 #[derive(Debug)]
-pub(super) struct Pipeline {
+pub(crate) struct Pipeline {
     jobs: Option<Sender<Frame>>,
     queue: Arc<Mutex<Receiver<Frame>>>,
     finished: Sender<Done>,
     done: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
     threads_max: usize,
+    level: i32,
     /// Done before their turn.
     early: BTreeMap<u64, Frame>,
     /// Not in use.
@@ -55,17 +54,18 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn new() -> Self {
+    /// Compresses at zstd's `level` on up to `threads` threads, at least one. They are started as they are needed.
+    pub(crate) fn new(level: i32, threads: usize) -> Self {
         let (jobs, queue) = channel();
         let (finished, done) = channel();
-        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             jobs: Some(jobs),
             queue: Arc::new(Mutex::new(queue)),
             finished,
             done,
             threads: Vec::new(),
-            threads_max: cores.min(THREADS_MAX),
+            threads_max: threads.clamp(1, THREADS_MAX),
+            level,
             early: BTreeMap::new(),
             idle: Vec::new(),
             sent: 0,
@@ -74,24 +74,24 @@ impl Pipeline {
     }
 
     /// An empty frame; `None` if as many as may be are on their way: [`receive`](Self::receive) one first.
-    pub(super) fn empty(&mut self) -> Option<Frame> {
+    pub(crate) fn empty(&mut self) -> Option<Frame> {
         if self.sent - self.received >= (self.threads_max + SPARE) as u64 {
             return None;
         }
         Some(self.idle.pop().unwrap_or_else(|| Frame {
-            stream: Vec::with_capacity(FRAME_BYTES as usize),
-            packed: Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES as usize)),
+            stream: Vec::with_capacity(FRAME_BYTES),
+            packed: Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES)),
             ..Frame::default()
         }))
     }
 
     /// Whether any frame is on its way.
-    pub(super) const fn is_busy(&self) -> bool {
+    pub(crate) const fn is_busy(&self) -> bool {
         self.sent > self.received
     }
 
     /// Has a frame compressed.
-    pub(super) fn send(&mut self, mut frame: Frame) -> io::Result<()> {
+    pub(crate) fn send(&mut self, mut frame: Frame) -> io::Result<()> {
         if self.threads.len() < self.threads_max && self.threads.len() as u64 <= self.sent - self.received {
             self.start_thread()?;
         }
@@ -102,7 +102,7 @@ impl Pipeline {
     }
 
     /// The next frame in their order, compressed. Waits for it if `wait`, and only then fails if none is on its way.
-    pub(super) fn receive(&mut self, wait: bool) -> io::Result<Option<Frame>> {
+    pub(crate) fn receive(&mut self, wait: bool) -> io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = self.early.remove(&self.received) {
                 self.received += 1;
@@ -121,7 +121,7 @@ impl Pipeline {
     }
 
     /// Takes back a frame that has been written.
-    pub(super) fn recycle(&mut self, mut frame: Frame) {
+    pub(crate) fn recycle(&mut self, mut frame: Frame) {
         frame.stream.clear();
         frame.packed.clear();
         frame.last = false;
@@ -129,10 +129,10 @@ impl Pipeline {
     }
 
     fn start_thread(&mut self) -> io::Result<()> {
-        let (queue, finished) = (Arc::clone(&self.queue), self.finished.clone());
+        let (queue, finished, level) = (Arc::clone(&self.queue), self.finished.clone(), self.level);
         let thread = thread::Builder::new()
             .name("store-compress".to_owned())
-            .spawn(move || compress_all(&queue, &finished))?;
+            .spawn(move || compress_all(&queue, &finished, level))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -148,22 +148,34 @@ impl Drop for Pipeline {
     }
 }
 
-fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>) {
+fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>, level: i32) {
     let mut compressor = None;
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(frame) = next else { return };
-        if finished.send(compress(&mut compressor, frame)).is_err() {
+        if finished.send(compress(&mut compressor, frame, level)).is_err() {
             return;
         }
     }
 }
 
-fn compress(compressor: &mut Option<Compressor<'static>>, mut frame: Frame) -> Done {
+fn compress(compressor: &mut Option<Compressor<'static>>, mut frame: Frame, level: i32) -> Done {
     let compressor = match compressor {
         Some(compressor) => compressor,
-        None => compressor.insert(Compressor::new(LEVEL)?),
+        None => compressor.insert(compressor_at(level)?),
     };
     compressor.compress_to_buffer(&frame.stream, &mut frame.packed)?;
     Ok(frame)
+}
+
+/// A compressor as every frame has it: with the checksum that `zstd` itself writes.
+fn compressor_at(level: i32) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(level)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+    Ok(compressor)
+}
+
+/// As many threads as there are cores.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
