@@ -3,6 +3,7 @@
 mod commit;
 mod reuse;
 mod row;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,6 +18,8 @@ use crate::index::rows::Stored;
 use crate::index::values::{Bytes32, Unsigned};
 use crate::store::{Shared, Store};
 use row::Recorded;
+
+pub(crate) use table::State as TableState;
 
 /// What became of an artifact handed to [`Store::commit_artifact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,14 +76,7 @@ impl Store {
     /// # Errors
     /// As [`artifact`](Self::artifact).
     pub fn present(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
-        let mut found = BTreeSet::new();
-        self.shared.look_up(keys, row::find_blobs, |key, blobs| {
-            if self.shared.are_there(&blobs)? {
-                found.insert(key);
-            }
-            Ok(())
-        })?;
-        Ok(found)
+        self.shared.present(keys)
     }
 
     /// All artifacts of a package by category and name, `dev-libs/foo`, newest first.
@@ -151,7 +147,9 @@ impl Shared {
         mut each: impl FnMut(BuildKey, T) -> Result<()>,
     ) -> Result<()> {
         // Sorted, so that neighbours in the index are looked up one after the other.
-        let sorted: Vec<BuildKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        let mut sorted = keys.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
         for page in sorted.chunks(PAGE) {
             let rows = self.index.read(|reader| {
                 let rows: rusqlite::Result<Vec<_>> = page.iter().map(|key| find(reader, *key)).collect();
@@ -164,6 +162,18 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Those of the keys that resolve, by the index alone.
+    fn present_by_index(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
+        let mut found = BTreeSet::new();
+        self.look_up(keys, row::find_blobs, |key, blobs| {
+            if self.are_there(&blobs)? {
+                found.insert(key);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn resolves(&self, recorded: &Recorded) -> Result<bool> {

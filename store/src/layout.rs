@@ -35,6 +35,11 @@ impl Layout {
         self.root.join(format!("index-format-{format}.db"))
     }
 
+    /// Which keys resolve, for whoever asks for many: see `artifacts/table.rs`.
+    pub(crate) fn look_up_table(&self) -> PathBuf {
+        self.root.join("lookup.table")
+    }
+
     pub(crate) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
@@ -47,6 +52,16 @@ impl Layout {
 
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    /// Files that hold many blobs.
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// The pack whose bytes have this address.
+    pub(crate) fn pack(&self, id: &BlobId) -> PathBuf {
+        self.packs().join(id.to_string())
     }
 
     pub(crate) fn shard(&self, shard: u8) -> PathBuf {

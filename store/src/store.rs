@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buildswarm_core::BlobId;
 
+use crate::artifacts::TableState;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::index::rows::Stored;
@@ -42,6 +43,7 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
+    pub(crate) table: TableState,
     /// Whoever changes the file of a blob holds the mutex of its shard, from looking at the file until the
     /// index agrees with it. Taken before the index's writer, never while holding it.
     shards: Box<[Mutex<()>]>,
@@ -89,13 +91,19 @@ impl Store {
 
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shared: Arc::new(Shared { layout, index, shards, _lock: lock }) }
+        Self { shared: Arc::new(Shared { layout, index, table: TableState::default(), shards, _lock: lock }) }
     }
 
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.shared.layout.root()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.leave_table();
     }
 }
 

@@ -26,12 +26,14 @@ impl Store {
     /// # Errors
     /// [`Error::BlobMissing`] or [`Error::WrongSize`] if one of its blobs is not in the store as declared.
     pub fn commit_artifact(&self, artifact: &Artifact, reuse: &[ReuseKey]) -> Result<Committed> {
-        self.shared.index.write(|transaction| {
+        let committed = self.shared.index.write(|transaction| {
             self.shared.require_blobs(transaction, artifact)?;
             let committed = self.shared.settle(transaction, artifact)?;
             reuse::record(transaction, artifact.key, reuse)?;
             Ok(committed)
-        })
+        })?;
+        self.committed(1);
+        Ok(committed)
     }
 }
 
