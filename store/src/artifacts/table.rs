@@ -265,6 +265,8 @@ impl Shared {
         };
         let identity = writing.finish(&self.layout.look_up_table())?;
         self.index.write(|transaction| Ok(Known::new(identity, extent).record(transaction)?))?;
+        // Also if it is the same as before: what is open may be a damaged copy.
+        *locked(&self.table.open) = None;
         self.table.is_damaged.store(false, Ordering::Relaxed);
         Ok(true)
     }
