@@ -49,11 +49,16 @@ const THREADS: usize = 2;
 const KEYS_PER_THREAD: usize = 2048;
 
 /// Entries read from the index in one read transaction: a few milliseconds' worth.
-const PAGE: u32 = 1024;
+const PAGE: u32 = 512;
 
 /// Entries that are held in memory to be merged into a table, some 10 MiB. With more, all are read from the index.
 const MERGED_MAX: u64 = 64 * 1024;
 const _: () = assert!(ROWS_MIN < MERGED_MAX);
+
+/// Artifacts that are read from the index for a table when the store is closed: about a second's worth. Beyond, the
+/// thread of a later commit reads them, or the next collection, which takes longer than that anyway.
+const READ_WHEN_CLOSED_MAX: u64 = 50_000;
+const _: () = assert!(ROWS_MIN < READ_WHEN_CLOSED_MAX);
 
 /// What a store keeps of its look-up table.
 #[derive(Debug, Default)]
@@ -68,6 +73,7 @@ pub(crate) struct State {
     /// Held while it is written.
     writing: Mutex<()>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    is_closing: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -220,6 +226,7 @@ impl Store {
 
     /// To be called when the store is closed: waits for the thread that writes the table, then sees whether it is due.
     pub(crate) fn leave_table(&self) {
+        self.shared.table.is_closing.store(true, Ordering::Relaxed);
         let thread = locked(&self.shared.table.thread).take();
         if let Some(thread) = thread {
             // A panic of it is not ours; it has been reported.
@@ -271,7 +278,8 @@ impl Shared {
         Ok(true)
     }
 
-    /// A table of all artifacts, read from the index page by page; `None` if something was lost meanwhile.
+    /// A table of all artifacts, read from the index page by page; `None` if something was lost meanwhile, or if it takes
+    /// too long for a store that is being closed.
     fn gather(&self, extent: Extent) -> Result<Option<Writing>> {
         let mut writing = Writing::create(&self.layout.tmp())?;
         let mut after = None;
@@ -280,7 +288,9 @@ impl Shared {
                 Ok((rows::losses(reader)?, rows::entries_by_key(reader, after, extent.greatest, PAGE)?))
             })?;
             let (losses, entries) = page;
-            if losses != extent.losses {
+            let is_late =
+                extent.greatest > READ_WHEN_CLOSED_MAX && self.table.is_closing.load(Ordering::Relaxed);
+            if losses != extent.losses || is_late {
                 return Ok(None);
             }
             let Some(last) = entries.last() else { return Ok(Some(writing)) };

@@ -314,6 +314,24 @@ fn collection_leaves_a_table() {
 }
 
 #[test]
+fn closing_a_store_does_not_wait_for_a_large_table_from_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = READ_WHEN_CLOSED_MAX + 1;
+    let store = Store::open(dir.path()).unwrap();
+    insert(&store, 0..keys);
+    drop(store);
+    assert!(!table_of(dir.path()).exists());
+    let store = Store::open(dir.path()).unwrap();
+    store.shared.renew_table();
+    assert_eq!(present(&store, 9), (sorted(0..9), all_answered(9)));
+    insert(&store, keys..keys + ROWS_MIN);
+    drop(store);
+    let store = Store::open_read_only(dir.path()).unwrap();
+    let found = store.present(&(0..keys + ROWS_MIN).map(key).collect::<Vec<_>>()).unwrap();
+    assert_eq!((found.len() as u64, take_answered() as u64), (keys + ROWS_MIN, keys + ROWS_MIN), "merged");
+}
+
+#[test]
 fn a_failure_at_any_step_of_writing_it_is_no_matter() {
     for at in 0.. {
         let (dir, store) = store();
