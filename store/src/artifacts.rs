@@ -210,7 +210,7 @@ impl Artifacts<'_> {
         let after = self.after.map(Bytes32::from);
         self.page = self.store.shared.index.read(|reader| {
             let mut query = reader
-                .prepare_cached(&row::select("WHERE ?1 IS NULL OR a.key > ?1 ORDER BY a.key LIMIT ?2"))?;
+                .prepare_cached(&row::select("WHERE a.key > ifnull(?1, x'') ORDER BY a.key LIMIT ?2"))?;
             let found = query.query_map(params![after, PAGE as i64], Recorded::from_row)?;
             Ok(found.map(|recorded| recorded.map(|recorded| recorded.artifact)).collect::<Result<_, _>>()?)
         })?;

@@ -127,7 +127,7 @@ pub(super) fn entries_by_key(
 ) -> rusqlite::Result<Vec<Entry>> {
     // The plus keeps the numbers from being the order in which they are read.
     let text =
-        format!("{} WHERE (?1 IS NULL OR a.key > ?1) AND +a.number <= ?2 ORDER BY a.key LIMIT ?3", *ENTRIES);
+        format!("{} WHERE a.key > ifnull(?1, x'') AND +a.number <= ?2 ORDER BY a.key LIMIT ?3", *ENTRIES);
     let mut query = connection.prepare_cached(&text)?;
     let found = query.query_map(params![after.map(Bytes32::from), Unsigned(covered), page], entry)?;
     found.collect()
