@@ -118,6 +118,12 @@ static ENTRIES: LazyLock<String> = LazyLock::new(|| {
 const OWN_COLUMNS: usize = 2;
 const BLOB_COLUMNS: usize = 7;
 
+/// Every page is sought: one that were read from the first key on would take as long as all before it. The plus keeps the
+/// numbers from being the order in which entries are read.
+fn by_key() -> String {
+    format!("{} WHERE a.key > ifnull(?1, x'') AND +a.number <= ?2 ORDER BY a.key LIMIT ?3", *ENTRIES)
+}
+
 /// A page of entries with numbers of up to `covered`, by key.
 pub(super) fn entries_by_key(
     connection: &Connection,
@@ -125,10 +131,7 @@ pub(super) fn entries_by_key(
     covered: u64,
     page: u32,
 ) -> rusqlite::Result<Vec<Entry>> {
-    // The plus keeps the numbers from being the order in which they are read.
-    let text =
-        format!("{} WHERE a.key > ifnull(?1, x'') AND +a.number <= ?2 ORDER BY a.key LIMIT ?3", *ENTRIES);
-    let mut query = connection.prepare_cached(&text)?;
+    let mut query = connection.prepare_cached(&by_key())?;
     let found = query.query_map(params![after.map(Bytes32::from), Unsigned(covered), page], entry)?;
     found.collect()
 }
@@ -184,4 +187,19 @@ fn need(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Need>> {
         (Some(blob), None) => Some(Need::File(blob)),
         _ => Some(Need::Index),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_sought() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../index/schema.sql")).unwrap();
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", by_key())).unwrap();
+        let steps = plan.query_map(params![None::<Bytes32>, 1, 1], |row| row.get::<_, String>(3)).unwrap();
+        let steps: Vec<_> = steps.map(Result::unwrap).collect();
+        assert_eq!(steps[0], "SEARCH a USING PRIMARY KEY (key>?)", "{steps:?}");
+    }
 }
