@@ -3,6 +3,7 @@
 mod commit;
 mod reuse;
 mod row;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +22,7 @@ use crate::store::{Shared, Store};
 use row::Recorded;
 
 pub(crate) use commit::{each, reinstate, remove};
+pub(crate) use table::State as TableState;
 
 /// What became of an artifact handed to [`Store::commit_artifact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +80,7 @@ impl Store {
     /// # Errors
     /// As [`artifact`](Self::artifact).
     pub fn present(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
-        let mut found = BTreeSet::new();
-        let mut seen = Seen::default();
-        self.shared.look_up(keys, row::find_blobs, |key, blobs| {
-            if self.shared.are_there(&blobs, &mut seen)? {
-                found.insert(key);
-            }
-            Ok(())
-        })?;
-        Ok(found)
+        self.shared.present(keys)
     }
 
     /// All artifacts of a package by category and name, `dev-libs/foo`, newest first.
@@ -153,7 +147,9 @@ impl Shared {
         mut each: impl FnMut(BuildKey, T) -> Result<()>,
     ) -> Result<()> {
         // Sorted, so that neighbours in the index are looked up one after the other.
-        let sorted: Vec<BuildKey> = BTreeSet::from_iter(keys.iter().copied()).into_iter().collect();
+        let mut sorted = keys.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
         for page in sorted.chunks(PAGE) {
             let rows = self.index.read(|reader| {
                 let rows: rusqlite::Result<Vec<_>> = page.iter().map(|key| find(reader, *key)).collect();
@@ -166,6 +162,19 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Those of the keys that resolve, by the index alone.
+    fn present_by_index(&self, keys: &[BuildKey]) -> Result<BTreeSet<BuildKey>> {
+        let mut found = BTreeSet::new();
+        let mut seen = Seen::default();
+        self.look_up(keys, row::find_blobs, |key, blobs| {
+            if self.are_there(&blobs, &mut seen)? {
+                found.insert(key);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn are_there(&self, blobs: &[Stored; 3], seen: &mut Seen) -> Result<bool> {
@@ -217,7 +226,7 @@ impl Artifacts<'_> {
         let after = self.after.map(Bytes32::from);
         self.page = self.store.shared.index.read(|reader| {
             let mut query = reader
-                .prepare_cached(&row::select("WHERE ?1 IS NULL OR a.key > ?1 ORDER BY a.key LIMIT ?2"))?;
+                .prepare_cached(&row::select("WHERE a.key > ifnull(?1, x'') ORDER BY a.key LIMIT ?2"))?;
             let found = query.query_map(params![after, PAGE as i64], Recorded::from_row)?;
             Ok(found.map(|recorded| recorded.map(|recorded| recorded.artifact)).collect::<Result<_, _>>()?)
         })?;

@@ -124,7 +124,9 @@ impl Batch {
         let filled =
             self.filling.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&self.shared)?;
         let artifacts = self.artifacts.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.shared.commit_batch(filled, &artifacts, change)
+        let done = self.shared.commit_batch(filled, &artifacts, change)?;
+        self.shared.committed(artifacts.len() as u64);
+        Ok(done)
     }
 
     /// Adds a blob whose address this crate has computed from these bytes.

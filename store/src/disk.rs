@@ -140,6 +140,36 @@ impl Received {
     }
 }
 
+/// A file that is written as a whole and may get lost: whoever reads it can tell whether it is what was written. So
+/// nothing is synced. Dropping it removes the file.
+#[derive(Debug)]
+pub(crate) struct Expendable(NamedTempFile);
+
+impl Expendable {
+    pub(crate) fn create(tmp: &Path) -> Result<Self> {
+        reach(Step::CreateTemp).map_err(Error::io("create a file in", tmp))?;
+        tempfile::Builder::new()
+            .prefix("table-")
+            .permissions(Permissions::from_mode(BLOB_MODE))
+            .tempfile_in(tmp)
+            .map(Self)
+            .map_err(Error::io("create a file in", tmp))
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        require_room(parent(self.0.path()), bytes.len() as u64)?;
+        reach(Step::WriteTemp)
+            .and_then(|()| self.0.as_file_mut().write_all(bytes))
+            .map_err(Error::io("write", self.0.path()))
+    }
+
+    /// Gives the file its name, in place of whatever has it.
+    pub(crate) fn replace(self, to: &Path) -> Result<()> {
+        reach(Step::Publish).map_err(Error::io("create", to))?;
+        self.0.persist(to).map(drop).map_err(|refused| Error::io("create", to)(refused.error))
+    }
+}
+
 /// Blobs leave this part of the file system free, in hundredths, within the bounds below: the index needs room
 /// to record what is removed, so a disk that is full to the last byte could not be collected.
 const HEADROOM_PERCENT: u64 = 5;

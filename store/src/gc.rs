@@ -72,6 +72,9 @@ impl Store {
             .iter()
             .map(|tally| tally.bytes)
             .sum();
+        if !options.dry_run {
+            self.shared.renew_table();
+        }
         Ok(report)
     }
 }

@@ -35,6 +35,11 @@ impl Layout {
         self.root.join(format!("index-format-{format}.db"))
     }
 
+    /// Which keys resolve, for whoever asks for many: see `artifacts/table.rs`.
+    pub(crate) fn look_up_table(&self) -> PathBuf {
+        self.root.join("lookup.table")
+    }
+
     /// Where the index goes when another one is made in its place.
     pub(crate) fn damaged_index(&self, seconds: u64) -> PathBuf {
         self.root.join(format!("index-damaged-{seconds}.db"))

@@ -55,7 +55,7 @@ impl Shared {
         loop {
             let page: Vec<Bytes32> = self.index.read(|reader| {
                 let mut query = reader.prepare_cached(
-                    "SELECT blob FROM leases WHERE (?1 IS NULL OR blob > ?1) AND until <= ?2
+                    "SELECT blob FROM leases WHERE blob > ifnull(?1, x'') AND until <= ?2
                      ORDER BY blob LIMIT ?3",
                 )?;
                 let found = query.query_map(params![after, Unsigned::from(now), STEP], |row| row.get(0))?;

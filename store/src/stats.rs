@@ -57,22 +57,28 @@ impl Store {
             let count = |query: &str| -> rusqlite::Result<u64> {
                 Ok(reader.query_row(query, [], |row| row.get::<_, Unsigned>(0))?.0)
             };
-            let blobs = |column: &str, place: &str| {
-                count(&format!("SELECT {column} FROM blobs WHERE state = 'sound' AND {place}"))
-            };
-            let (file, inline, packed) =
-                ("inline IS NULL AND pack IS NULL", "inline IS NOT NULL", "pack IS NOT NULL");
-            let bytes = "coalesce(sum(size), 0)";
+            // One pass for all: of a million artifacts there are millions of blobs.
+            let blobs: [Unsigned; 6] = reader.query_row(
+                "SELECT count(*) FILTER (WHERE inline IS NULL AND pack IS NULL),
+                     ifnull(sum(size) FILTER (WHERE inline IS NULL AND pack IS NULL), 0),
+                     count(inline), ifnull(sum(size) FILTER (WHERE inline IS NOT NULL), 0),
+                     count(pack), ifnull(sum(size) FILTER (WHERE pack IS NOT NULL), 0)
+                 FROM blobs WHERE state = 'sound'",
+                [],
+                |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?]),
+            )?;
+            let [file_blobs, file_bytes, inline_blobs, inline_bytes, packed_blobs, packed_bytes] =
+                blobs.map(|number| number.0);
             let rows = |table: &str| count(&format!("SELECT count(*) FROM {table}"));
             Ok(Stats {
-                file_blobs: blobs("count(*)", file)?,
-                file_bytes: blobs(bytes, file)?,
-                inline_blobs: blobs("count(*)", inline)?,
-                inline_bytes: blobs(bytes, inline)?,
-                packed_blobs: blobs("count(*)", packed)?,
-                packed_bytes: blobs(bytes, packed)?,
+                file_blobs,
+                file_bytes,
+                inline_blobs,
+                inline_bytes,
+                packed_blobs,
+                packed_bytes,
                 packs: count("SELECT count(*) FROM packs WHERE state <> 'condemned'")?,
-                pack_bytes: count(&format!("SELECT {bytes} FROM packs WHERE state <> 'condemned'"))?,
+                pack_bytes: count("SELECT ifnull(sum(size), 0) FROM packs WHERE state <> 'condemned'")?,
                 bad_blobs: count("SELECT count(*) FROM blobs WHERE state = 'bad'")?,
                 artifacts: rows("artifacts")?,
                 signed: rows("signed")?,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use buildswarm_core::BlobId;
 use rusqlite::Connection;
 
+use crate::artifacts::TableState;
 use crate::error::{Error, Result};
 use crate::index::rows::{self, Place, Stored};
 use crate::index::{self, Fault, Index};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     pub(crate) uses: Uses,
     pub(crate) packs: Packs,
+    pub(crate) table: TableState,
     /// Whoever changes the file of a blob holds the mutex of its shard, from looking at the file until the
     /// index agrees with it. Taken before the index's writer, never while holding it.
     shards: Box<[Mutex<()>]>,
@@ -110,14 +112,22 @@ impl Store {
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let room = Room::new(layout.root());
-        let (packs, pins, uses) = Default::default();
-        Self { shared: Arc::new(Shared { layout, index, packs, pins, room, uses, shards, _lock: lock }) }
+        let (packs, pins, uses, table) = Default::default();
+        Self {
+            shared: Arc::new(Shared { layout, index, packs, pins, room, uses, table, shards, _lock: lock }),
+        }
     }
 
     /// Its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.shared.layout.root()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.leave_table();
     }
 }
 

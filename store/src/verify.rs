@@ -279,7 +279,7 @@ impl Shared {
         self.index.read(|reader| {
             let mut query = reader.prepare_cached(&format!(
                 "SELECT {} FROM blobs AS b
-                 WHERE b.state = 'sound' AND b.pack IS NULL AND (?1 IS NULL OR b.id > ?1) ORDER BY b.id LIMIT ?2",
+                 WHERE b.state = 'sound' AND b.pack IS NULL AND b.id > ifnull(?1, x'') ORDER BY b.id LIMIT ?2",
                 rows::columns("b")
             ))?;
             let found =

@@ -29,9 +29,11 @@ impl Store {
     /// # Errors
     /// [`Error::BlobMissing`] or [`Error::WrongSize`] if one of its blobs is not in the store as declared.
     pub fn commit_artifact(&self, artifact: &Artifact, reuse: &[ReuseKey]) -> Result<Committed> {
-        self.shared.index.write(|transaction| {
+        let committed = self.shared.index.write(|transaction| {
             self.shared.commit_within(transaction, artifact, reuse, &mut Seen::default())
-        })
+        })?;
+        self.shared.committed(1);
+        Ok(committed)
     }
 }
 

@@ -226,7 +226,7 @@ struct Victim {
 
 fn victims(connection: &Connection, after: Option<BuildKey>) -> rusqlite::Result<Vec<Victim>> {
     let mut query = connection.prepare_cached(
-        "SELECT key, file, log, preimage FROM artifacts WHERE ?1 IS NULL OR key > ?1 ORDER BY key LIMIT ?2",
+        "SELECT key, file, log, preimage FROM artifacts WHERE key > ifnull(?1, x'') ORDER BY key LIMIT ?2",
     )?;
     let found = query.query_map(params![after.map(Bytes32::from), PAGE as i64], |row| {
         let blob = |column| row.get::<_, Bytes32>(column).map(BlobId::from);

@@ -94,7 +94,7 @@ fn select(reasons: &[&str], tail: &str) -> String {
 }
 
 static PAGE: LazyLock<String> = LazyLock::new(|| {
-    select(&[BY_GENERATIONS, BY_BUILDS, BY_OTHERS], "?4 IS NULL OR b.id > ?4 ORDER BY b.id LIMIT ?5")
+    select(&[BY_GENERATIONS, BY_BUILDS, BY_OTHERS], "b.id > ifnull(?4, x'') ORDER BY b.id LIMIT ?5")
 });
 static ONE: LazyLock<String> = LazyLock::new(|| select(&[BY_GENERATIONS, BY_BUILDS, BY_OTHERS], "b.id = ?4"));
 static ONE_BUT_FOR_BUILDS: LazyLock<String> =

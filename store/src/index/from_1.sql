@@ -62,6 +62,14 @@ CREATE INDEX artifacts_by_file ON artifacts (file);
 CREATE INDEX artifacts_by_log ON artifacts (log);
 CREATE INDEX artifacts_by_preimage ON artifacts (preimage);
 
+CREATE TABLE look_up_table (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    directory BLOB NOT NULL CHECK (length(directory) = 32),
+    blocks INTEGER NOT NULL CHECK (blocks >= 0),
+    covered INTEGER NOT NULL,
+    losses INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE reuse_keys (
     key BLOB NOT NULL CHECK (length(key) = 32),
     position INTEGER NOT NULL,

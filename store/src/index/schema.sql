@@ -75,6 +75,16 @@ CREATE INDEX artifacts_by_file ON artifacts (file);
 CREATE INDEX artifacts_by_log ON artifacts (log);
 CREATE INDEX artifacts_by_preimage ON artifacts (preimage);
 
+-- Which look-up table beside the index is to be believed: the one whose directory has this digest. It has every artifact
+-- with a number up to covered, as long as losses is still that of the store.
+CREATE TABLE look_up_table (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    directory BLOB NOT NULL CHECK (length(directory) = 32),
+    blocks INTEGER NOT NULL CHECK (blocks >= 0),
+    covered INTEGER NOT NULL,
+    losses INTEGER NOT NULL
+) STRICT;
+
 -- The reuse keys that lead to an artifact. Artifacts that share one answer in the order of their positions.
 CREATE TABLE reuse_keys (
     key BLOB NOT NULL CHECK (length(key) = 32),
