@@ -44,13 +44,8 @@ impl Temp {
         Ok(Self { file: file.map_err(Error::io("create a file in", tmp))? })
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        require_room(parent(self.file.path()), bytes.len() as u64)?;
-        self.append(bytes)
-    }
-
-    /// Writes bytes that there is room for.
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Appends bytes; that there is room for them the caller has made sure.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         faults::write(Step::WriteTemp, self.file.as_file_mut(), bytes)
             .map_err(Error::io("write", self.file.path()))
     }

@@ -67,9 +67,11 @@ impl Room {
     }
 
     /// Counts bytes that are about to be written by somebody who was promised nothing.
-    fn take(&self, bytes: u64) -> Result<()> {
+    fn take(&self, bytes: u64, within_quota: bool) -> Result<()> {
         let mut state = self.state();
-        state.require_quota(&self.dir, bytes)?;
+        if within_quota {
+            state.require_quota(&self.dir, bytes)?;
+        }
         let is_fresh = state.asked.is_some_and(|asked| asked.elapsed() < STEP_TIME);
         if !is_fresh || state.step < bytes {
             state.step = 0;
@@ -78,13 +80,6 @@ impl Room {
             state.asked = Some(Instant::now());
         }
         state.step -= bytes;
-        state.used = state.used.saturating_add(bytes);
-        Ok(())
-    }
-
-    fn count(&self, bytes: u64) -> Result<()> {
-        let mut state = self.state();
-        state.require_quota(&self.dir, bytes)?;
         state.used = state.used.saturating_add(bytes);
         Ok(())
     }
@@ -153,17 +148,25 @@ impl Drop for Reservation {
     }
 }
 
-/// Counts the bytes of one put. Dropped, it gives them back: nothing was stored.
+/// Counts the bytes of one put, or of one batch. Dropped, it gives them back: nothing was stored.
 #[derive(Debug)]
 pub(crate) struct Meter<'a> {
-    room: &'a Room,
+    room: Arc<Room>,
     reservation: Option<&'a Reservation>,
+    within_quota: bool,
     counted: u64,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) const fn new(room: &'a Room, reservation: Option<&'a Reservation>) -> Self {
-        Self { room, reservation, counted: 0 }
+    pub(crate) fn new(room: &Arc<Room>, reservation: Option<&'a Reservation>) -> Self {
+        Self { room: Arc::clone(room), reservation, within_quota: true, counted: 0 }
+    }
+
+    /// For a collection that writes what is stored anew: it frees more than it takes.
+    pub(crate) fn beyond_quota(room: &Arc<Room>) -> Self {
+        let mut meter = Self::new(room, None);
+        meter.within_quota = false;
+        meter
     }
 
     /// Counts bytes that are about to be written, or refuses. What goes beyond a reservation is as if there were none.
@@ -172,16 +175,9 @@ impl<'a> Meter<'a> {
         self.room.draw(promised);
         self.counted += promised;
         if promised < bytes {
-            self.room.take(bytes - promised)?;
+            self.room.take(bytes - promised, self.within_quota)?;
             self.counted += bytes - promised;
         }
-        Ok(())
-    }
-
-    /// Counts bytes that are on the disk already, or refuses if the quota does not hold them.
-    pub(crate) fn count(&mut self, bytes: u64) -> Result<()> {
-        self.room.count(bytes)?;
-        self.counted += bytes;
         Ok(())
     }
 

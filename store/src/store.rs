@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
     pub(crate) pins: Arc<Pins>,
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
     pub(crate) uses: Uses,
     pub(crate) packs: Packs,
     pub(crate) table: TableState,
@@ -111,7 +111,7 @@ impl Store {
 
     fn new(layout: Layout, index: Index, lock: Option<ExclusiveLock>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let room = Room::new(layout.root());
+        let room = Arc::new(Room::new(layout.root()));
         let (packs, pins, uses, table) = Default::default();
         Self {
             shared: Arc::new(Shared { layout, index, packs, pins, room, uses, table, shards, _lock: lock }),

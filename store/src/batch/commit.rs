@@ -26,15 +26,13 @@ impl Shared {
         change: impl FnOnce(&Transaction<'_>, Tally) -> Result<T, Fault>,
     ) -> Result<(Vec<Committed>, T)> {
         let new = filled.new_blobs();
-        let Filled { packs, inline, stored, held } = filled;
+        let Filled { packs, inline, stored, meter, held } = filled;
         // All turns at once, in one order, so that two batches never wait for each other.
         let shards: BTreeSet<u8> = packs.iter().map(|packed| shard_of(&packed.pack.id)).collect();
         let _turns: Vec<_> = shards.into_iter().map(|shard| self.shard(shard)).collect();
         let packs = self.publish_packs(packs)?;
-        let bytes = inline.iter().map(|(blob, _)| blob.size).sum();
-        disk::require_room(self.layout.root(), bytes)?;
-        let mut meter = Meter::new(&self.room, None);
-        meter.count(new.bytes)?;
+        let mut meter = meter.unwrap_or_else(|| Meter::new(&self.room, None));
+        meter.take(inline.iter().map(|(blob, _)| blob.size).sum())?;
         let now = now();
         let outcome = self.index.write(|transaction| {
             require_stored(transaction, &stored, now)?;

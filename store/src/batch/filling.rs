@@ -15,6 +15,7 @@ use crate::gc::Tally;
 use crate::index::rows;
 use crate::packs::{Compression, PackWriter, Packed, Seen};
 use crate::pins::{Hold, Pin};
+use crate::room::Meter;
 use crate::store::Shared;
 
 /// Blobs are held until they have this many bytes, and then looked up together, in the order of the index.
@@ -62,6 +63,8 @@ pub(super) struct Filled {
     pub(super) inline: Vec<(BlobRef, Vec<u8>)>,
     /// Blobs that were in the store when they were added, sorted.
     pub(super) stored: Vec<BlobId>,
+    /// Counts the bytes of the packs.
+    pub(super) meter: Option<Meter<'static>>,
     /// What holds all of these blobs until the batch is committed.
     pub(super) held: Vec<Pin>,
 }
@@ -98,7 +101,7 @@ impl Filling {
             Some(Origin::Added | Origin::Stored) => Ok(()),
             Some(Origin::Missing) => {
                 self.blobs.insert(blob.id, Origin::Added);
-                self.write(|packs| packs.add(blob, bytes))
+                self.write(shared, |packs| packs.add(blob, bytes))
             }
             None => {
                 self.blobs.insert(blob.id, Origin::Added);
@@ -115,7 +118,7 @@ impl Filling {
         if matches!(self.blobs.get(&blob.id), Some(Origin::Added | Origin::Stored)) {
             return Ok(true);
         }
-        let same = self.write(|packs| packs.add_from(blob, content))?;
+        let same = self.write(shared, |packs| packs.add_from(blob, content))?;
         if same {
             self.blobs.insert(blob.id, Origin::Added);
         }
@@ -138,9 +141,10 @@ impl Filling {
             let earlier = io::Error::other("a write to it failed before");
             return Err(Error::io("commit the batch in", &self.tmp)(earlier));
         }
-        let packs = self.packs.take().map_or_else(|| Ok(Vec::new()), PackWriter::finish)?;
+        let (packs, meter) = self.packs.take().map_or_else(|| Ok((Vec::new(), None)), PackWriter::finish)?;
         let stored = self.blobs.iter().filter(|(_, origin)| **origin == Origin::Stored);
-        Ok(Filled { packs, inline, stored: stored.map(|(id, _)| *id).collect(), held: self.held })
+        let stored = stored.map(|(id, _)| *id).collect();
+        Ok(Filled { packs, inline, stored, meter, held: self.held })
     }
 
     /// Writes the waiting blobs that are not stored yet.
@@ -150,7 +154,9 @@ impl Filling {
         if waiting.is_empty() {
             return Ok(());
         }
-        self.write(|packs| waiting.into_iter().try_for_each(|(blob, at)| packs.add(blob, &bytes[at])))?;
+        self.write(shared, |packs| {
+            waiting.into_iter().try_for_each(|(blob, at)| packs.add(blob, &bytes[at]))
+        })?;
         self.bytes = bytes;
         self.bytes.clear();
         Ok(())
@@ -192,8 +198,10 @@ impl Filling {
         shared.stored(ids)
     }
 
-    fn write<T>(&mut self, write: impl FnOnce(&mut PackWriter) -> Result<T>) -> Result<T> {
-        let packs = self.packs.get_or_insert_with(|| PackWriter::new(&self.tmp, self.compression));
+    fn write<T>(&mut self, shared: &Shared, write: impl FnOnce(&mut PackWriter) -> Result<T>) -> Result<T> {
+        let packs = self.packs.get_or_insert_with(|| {
+            PackWriter::new(&self.tmp, self.compression, Meter::new(&shared.room, None))
+        });
         let outcome = write(packs);
         self.failed |= outcome.is_err();
         outcome

@@ -7,27 +7,41 @@ use buildswarm_core::BlobId;
 
 use super::Tally;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::rows::{PackNumber, Place, Stored};
 use crate::layout::shard_of;
 use crate::packs::{Compression, PACK_BYTES, Pack, PackReader, PackWriter, Packed, rows};
+use crate::room::Meter;
 use crate::store::Shared;
 
 impl Shared {
-    /// Removes packs without blobs, those of an interrupted collection too, after it has moved blobs out of packs of which
-    /// less than half is in use. What was really removed.
+    /// Removes packs without blobs, those of an interrupted collection too, and moves blobs out of packs of which less than
+    /// half is in use. What was really removed.
+    ///
+    /// Writing anew takes room before it gives any, so what is empty goes first; what there is no room for stays as it is.
     pub(super) fn sweep_packs(&self) -> Result<Tally> {
+        let mut removed = self.remove_empty_packs()?;
         let wasteful = self.index.read(|reader| Ok(rows::wasteful(reader)?))?;
-        let (mut round, mut bytes) = (Vec::new(), 0);
-        for (number, used) in wasteful {
-            round.push(number);
-            bytes += used;
-            if bytes >= PACK_BYTES {
-                self.repack(&std::mem::take(&mut round))?;
-                bytes = 0;
+        let mut rest = wasteful.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let round = rest.iter().take_while(|(_, used)| {
+                let fits = bytes < PACK_BYTES;
+                bytes += used;
+                fits
+            });
+            let round: Vec<PackNumber> = round.map(|(number, _)| *number).collect();
+            rest = &rest[round.len()..];
+            match self.repack(&round) {
+                Ok(()) => removed.join(self.remove_empty_packs()?),
+                Err(Error::NoSpace { .. }) => break,
+                Err(error) => return Err(error),
             }
         }
-        self.repack(&round)?;
+        Ok(removed)
+    }
+
+    fn remove_empty_packs(&self) -> Result<Tally> {
         if self.index.read(|reader| Ok(rows::has_empty(reader)?))? {
             self.index.write(|transaction| Ok(rows::condemn_empty(transaction)?))?;
         }
@@ -68,15 +82,20 @@ impl Shared {
     /// Copies the sound blobs of packs into new ones, verified, and lets their rows follow.
     fn repack(&self, numbers: &[PackNumber]) -> Result<()> {
         let mut moving = BTreeMap::new();
-        let mut packed = Vec::new();
+        let (mut packed, mut meters) = (Vec::new(), Vec::new());
         for compression in [Compression::None, Compression::Zstd] {
-            let mut writer = PackWriter::new(&self.layout.tmp(), compression);
+            let meter = Meter::beyond_quota(&self.room);
+            let mut writer = PackWriter::new(&self.layout.tmp(), compression, meter);
             for number in numbers {
                 self.copy_pack(*number, &mut writer, compression, &mut moving)?;
             }
-            packed.extend(writer.finish()?);
+            let (written, meter) = writer.finish()?;
+            packed.extend(written);
+            meters.extend(meter);
         }
-        self.settle_moved(packed, &moving)
+        self.settle_moved(packed, &moving)?;
+        meters.into_iter().for_each(Meter::keep);
+        Ok(())
     }
 
     /// Copies the sound blobs of a pack, if it is stored like this.

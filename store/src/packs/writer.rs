@@ -12,6 +12,7 @@ use crate::disk::{self, Durable, Temp};
 use crate::error::{Error, Result};
 use crate::frames::pipeline::{Frame, Pipeline, cores};
 use crate::frames::{FRAMES_MAX, SeekTable};
+use crate::room::Meter;
 
 /// What an install tree is measured with; higher levels take several times as long for a tenth of the size.
 const LEVEL: i32 = 3;
@@ -81,14 +82,16 @@ pub(crate) struct PackWriter {
     ending: bool,
     written: Vec<Packed>,
     syncing: VecDeque<Written>,
+    /// Counts what is written; taken by whoever finishes.
+    meter: Option<Meter<'static>>,
 }
 
 /// Packs that are synced at the same time: a disk that is slower than compression holds up the writer.
 const SYNCING_MAX: usize = 2;
 
 impl PackWriter {
-    /// A writer of packs in `tmp`.
-    pub(crate) fn new(tmp: &Path, compression: Compression) -> Self {
+    /// A writer of packs in `tmp`, counting what it writes.
+    pub(crate) fn new(tmp: &Path, compression: Compression, meter: Meter<'static>) -> Self {
         Self {
             tmp: tmp.to_owned(),
             compression,
@@ -99,6 +102,7 @@ impl PackWriter {
             ending: false,
             written: Vec::new(),
             syncing: VecDeque::new(),
+            meter: Some(meter),
         }
     }
 
@@ -137,8 +141,8 @@ impl PackWriter {
         Ok(same)
     }
 
-    /// Ends the last pack and waits until all are durable.
-    pub(crate) fn finish(mut self) -> Result<Vec<Packed>> {
+    /// Ends the last pack and waits until all are durable. Their bytes stay counted as long as the meter is there.
+    pub(crate) fn finish(mut self) -> Result<(Vec<Packed>, Option<Meter<'static>>)> {
         self.ending = true;
         if self.filling {
             self.end_pack()?;
@@ -149,7 +153,7 @@ impl PackWriter {
         while !self.syncing.is_empty() {
             self.await_sync()?;
         }
-        Ok(std::mem::take(&mut self.written))
+        Ok((std::mem::take(&mut self.written), self.meter.take()))
     }
 
     fn begin_member(&mut self, blob: BlobRef) -> Result<u64> {
@@ -256,6 +260,13 @@ impl PackWriter {
 
     fn write(&mut self, frame: Frame) -> Result<()> {
         let open = self.open.front_mut().ok_or_else(|| stopped(&self.tmp))?;
+        let bytes = match self.compression {
+            Compression::None => frame.stream.len(),
+            Compression::Zstd => frame.packed.len(),
+        };
+        if let Some(meter) = &mut self.meter {
+            meter.take(bytes as u64)?;
+        }
         match self.compression {
             Compression::None => open.append(&frame.stream)?,
             Compression::Zstd => {
@@ -311,7 +322,7 @@ impl Open {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
-        self.file.write(bytes)
+        self.file.append(bytes)
     }
 }
 

@@ -54,13 +54,13 @@ impl Shared {
         // One byte more than it has is enough to see that it is another.
         let mut reader = reader.take(blob.size.saturating_add(1));
         if blob.size > INLINE_BYTES_MAX as u64 {
-            let mut meter = Meter::new(&self.room, None);
+            // The quota has counted the blob all the time.
+            let mut meter = Meter::beyond_quota(&self.room);
             let received = disk::receive(&self.layout.tmp(), &[], reader, &mut meter)?;
             if received.blob != blob {
                 return Ok(false);
             }
             self.publish(received)?;
-            meter.keep();
             return Ok(true);
         }
         let mut bytes = Vec::new();

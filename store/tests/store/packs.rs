@@ -203,6 +203,27 @@ fn what_is_kept_moves_and_what_is_not_goes() {
 }
 
 #[test]
+fn what_is_kept_moves_though_the_quota_is_full() {
+    for compression in BOTH {
+        let (_dir, store, blobs) = with_pack(compression);
+        let artifact = with_blobs("dev-libs/foo-1", 1, [blobs[3], blobs[30], blobs[59]]);
+        let _ = store.commit_artifact(&artifact, &[]).unwrap();
+        store.set_quota(Some(1)).unwrap();
+        let batch = store.batch(compression).unwrap();
+        batch.put_bytes(&bytes(COUNT, SIZE)).unwrap();
+        assert!(matches!(batch.commit(), Err(Error::QuotaFull { quota: 1, .. })));
+        assert_eq!(store.gc(ruthless()).unwrap().packs.count, 1);
+        assert!(!store.contains(blobs[0].id).unwrap());
+        assert_eq!(store.artifact(key(1)).unwrap(), Some(artifact));
+        // Counted anew: what fits by now is taken, in a batch too.
+        store.set_quota(Some(5 * SIZE as u64)).unwrap();
+        let batch = store.batch(compression).unwrap();
+        batch.put_bytes(&bytes(COUNT, SIZE)).unwrap();
+        batch.commit().unwrap();
+    }
+}
+
+#[test]
 fn a_reader_goes_on_while_its_pack_is_written_anew() {
     use std::io::Read;
     let (_dir, store, blobs) = with_pack(Compression::Zstd);
