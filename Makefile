@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 WORLD := target/world
+# Off by default, and tested all the same.
+FEATURES := --features buildswarm-store/tokio
 
 .PHONY: demo test lint unit portage soundness soak bench clean-demo
 
@@ -14,11 +16,11 @@ test: lint unit portage
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --all-targets $(FEATURES) -- -D warnings
 
 # Everything that is Rust, with real Portage where a suite needs it.
 unit: $(WORLD)/ready
-	BUILDSWARM_TEST_PORTAGE="$(CURDIR)/$(WORLD)/portage" $(CARGO) test --quiet
+	BUILDSWARM_TEST_PORTAGE="$(CURDIR)/$(WORLD)/portage" $(CARGO) test --quiet $(FEATURES)
 
 # The exporter under the Portage it is for.
 portage: $(WORLD)/ready
