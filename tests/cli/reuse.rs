@@ -133,8 +133,13 @@ fn a_wave_ends_where_an_interface_is_as_it_was() {
 fn new_symbols_and_other_sizes_of_data_are_built_with() {
     let source = "overlay/tiny-libs/shape/files/shape.c";
     let world = shapes::built();
+    let artifact =
+        || by_name(&plan(&world, &["tiny-apps/ruler"])["packages"], "artifact").remove("shape").unwrap();
+    let before = artifact();
     world.append(source, "int shape_more(void) { return 1; }\n");
     assert_eq!(built_reused_hits(&world, &["tiny-apps/ruler"]), (2, 0, 0), "symbol");
+    let difference = world.succeed(["diff", &before, &artifact()]);
+    assert!(difference.contains("libshape.so.1: symbol shape_more added\n"), "{difference}");
     // The header says as little of it as before.
     world.replace(source, "#include \"shape.h\"\n", "");
     world.replace(source, "shape_colours[2] = { 7, 8 }", "shape_colours[3] = { 7, 8, 9 }");
