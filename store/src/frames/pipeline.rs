@@ -21,6 +21,15 @@ const SPARE: usize = 4;
 const MEMORY_BYTES_MAX: u64 = (THREADS_MAX + SPARE) as u64 * 2 * (FRAME_BYTES as u64 + 8192);
 const _: () = assert!(MEMORY_BYTES_MAX < 48 << 20);
 
+/// How frames are compressed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Coding {
+    /// Of zstd.
+    pub(crate) level: i32,
+    /// Whether each frame has the checksum that `zstd` itself writes. It finds rot where nothing else is compared.
+    pub(crate) checksum: bool,
+}
+
 /// A frame on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
@@ -44,7 +53,7 @@ pub(crate) struct Pipeline {
     done: Receiver<Done>,
     threads: Vec<JoinHandle<()>>,
     threads_max: usize,
-    level: i32,
+    coding: Coding,
     /// Done before their turn.
     early: BTreeMap<u64, Frame>,
     /// Not in use.
@@ -54,8 +63,8 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Compresses at zstd's `level` on up to `threads` threads, at least one. They are started as they are needed.
-    pub(crate) fn new(level: i32, threads: usize) -> Self {
+    /// Compresses on up to `threads` threads, at least one. They are started as they are needed.
+    pub(crate) fn new(coding: Coding, threads: usize) -> Self {
         let (jobs, queue) = channel();
         let (finished, done) = channel();
         Self {
@@ -65,7 +74,7 @@ impl Pipeline {
             done,
             threads: Vec::new(),
             threads_max: threads.clamp(1, THREADS_MAX),
-            level,
+            coding,
             early: BTreeMap::new(),
             idle: Vec::new(),
             sent: 0,
@@ -129,10 +138,10 @@ impl Pipeline {
     }
 
     fn start_thread(&mut self) -> io::Result<()> {
-        let (queue, finished, level) = (Arc::clone(&self.queue), self.finished.clone(), self.level);
+        let (queue, finished, coding) = (Arc::clone(&self.queue), self.finished.clone(), self.coding);
         let thread = thread::Builder::new()
             .name("store-compress".to_owned())
-            .spawn(move || compress_all(&queue, &finished, level))?;
+            .spawn(move || compress_all(&queue, &finished, coding))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -148,30 +157,29 @@ impl Drop for Pipeline {
     }
 }
 
-fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>, level: i32) {
+fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>, coding: Coding) {
     let mut compressor = None;
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(frame) = next else { return };
-        if finished.send(compress(&mut compressor, frame, level)).is_err() {
+        if finished.send(compress(&mut compressor, frame, coding)).is_err() {
             return;
         }
     }
 }
 
-fn compress(compressor: &mut Option<Compressor<'static>>, mut frame: Frame, level: i32) -> Done {
+fn compress(compressor: &mut Option<Compressor<'static>>, mut frame: Frame, coding: Coding) -> Done {
     let compressor = match compressor {
         Some(compressor) => compressor,
-        None => compressor.insert(compressor_at(level)?),
+        None => compressor.insert(new_compressor(coding)?),
     };
     compressor.compress_to_buffer(&frame.stream, &mut frame.packed)?;
     Ok(frame)
 }
 
-/// A compressor as every frame has it: with the checksum that `zstd` itself writes.
-fn compressor_at(level: i32) -> io::Result<Compressor<'static>> {
-    let mut compressor = Compressor::new(level)?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+fn new_compressor(coding: Coding) -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(coding.level)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(coding.checksum))?;
     Ok(compressor)
 }
 

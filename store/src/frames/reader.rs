@@ -13,7 +13,7 @@ use super::table::{FrameError, SeekTable};
 /// and a [`Read`] unpacks the frame it falls into, unless that is the one unpacked last.
 ///
 /// Errors of [`Read`] hold a [`FrameError`]. A frame is handed out only after the whole of it was unpacked and its
-/// checksum found right. That finds rot, but proves nothing against an author: whoever must know compares digests.
+/// checksum, if it has one, found right. That finds rot, but proves nothing against an author: whoever must know compares digests.
 ///
 /// Memory: two frames, packed and unpacked, and the table. Several readers, each with a file of its own, unpack
 /// different parts at the same time; see [`with_table`](Self::with_table).

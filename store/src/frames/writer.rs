@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::pipeline::{Frame, Pipeline};
+use super::pipeline::{Coding, Frame, Pipeline};
 use super::table::SeekTable;
 use super::{FRAME_BYTES, FRAMES_MAX};
 
@@ -29,7 +29,7 @@ impl<W: Write> FrameWriter<W> {
     pub fn new(out: W, level: i32, threads: usize) -> Self {
         Self {
             out,
-            pipeline: Pipeline::new(level, threads),
+            pipeline: Pipeline::new(Coding { level, checksum: true }, threads),
             frame: None,
             position: 0,
             table: SeekTable::new(),

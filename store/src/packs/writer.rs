@@ -10,12 +10,13 @@ use buildswarm_core::artifact::BlobRef;
 use super::{Compression, FRAME_BYTES, PACK_BYTES, Pack, tar};
 use crate::disk::{self, Durable, Temp};
 use crate::error::{Error, Result};
-use crate::frames::pipeline::{Frame, Pipeline, cores};
+use crate::frames::pipeline::{Coding, Frame, Pipeline, cores};
 use crate::frames::{FRAMES_MAX, SeekTable};
 use crate::room::Meter;
 
-/// What an install tree is measured with; higher levels take several times as long for a tenth of the size.
-const LEVEL: i32 = 3;
+/// Higher levels take several times as long for a tenth of the size. Checksums would take a fiftieth of the time, and every
+/// blob is hashed on its way out.
+const CODING: Coding = Coding { level: 3, checksum: false };
 
 /// Zeros to fill up with: the longest run is an end of a stream and a padding.
 const ZEROS: [u8; 2048] = [0; 2048];
@@ -95,7 +96,7 @@ impl PackWriter {
         Self {
             tmp: tmp.to_owned(),
             compression,
-            pipeline: Pipeline::new(LEVEL, cores()),
+            pipeline: Pipeline::new(CODING, cores()),
             frame: None,
             open: VecDeque::new(),
             filling: false,
