@@ -26,6 +26,10 @@ use crate::{BuildKey, Digest};
 /// level between threads.
 const BATCH: usize = 64;
 
+/// Threads share a level whose packages require so many others together: to wake one up takes as long as a few thousand
+/// dependencies.
+const SHARED_NEEDS: usize = 4096;
+
 /// The exact keys of a plan, with what they are made of, so that a change costs no more than what it concerns.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -168,7 +172,9 @@ impl Keys {
         level: &[PackageIndex],
         desks: &mut [Desk],
     ) {
-        let share = level.len().div_ceil(desks.len()).next_multiple_of(LANES).max(BATCH / 2);
+        let needs: usize = level.iter().map(|index| requirements.of(*index).len()).sum();
+        let threads = if needs < SHARED_NEEDS { 1 } else { desks.len() };
+        let share = level.len().div_ceil(threads).next_multiple_of(LANES).max(BATCH / 2);
         if level.len() <= share {
             desks[0].compute(self, plan, requirements, kinds, level);
         } else {
