@@ -1,15 +1,16 @@
 //! The exact keys of a whole plan.
 //!
-//! The inputs of packages do not depend on each other: they are encoded and hashed first, in parallel and in lanes.
-//! What is left is short, and goes level by level: packages of one level do not require each other. Ordering,
-//! lanes and parallelism have no part in the result, which is that of
+//! The inputs of packages do not depend on each other: they are encoded and hashed in lanes, ahead of the rest by
+//! whichever threads there are. What is left is short, and goes level by level: packages of one level do not require
+//! each other. Ordering, lanes and parallelism have no part in the result, which is that of
 //! [`exact_key`](crate::address::exact_key) for each package.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-use rayon::slice::{ParallelSlice, ParallelSliceMut};
+use rayon::slice::ParallelSlice;
 
 use super::{Dependents, Need, Origin, PackageIndex, Plan, PlanPackage, Requirements};
 use crate::address::{DEPENDENCY, EXACT, INPUTS, SURROUNDINGS};
@@ -76,28 +77,35 @@ impl Keys {
             dependencies: vec![NONE; packages],
             keys: vec![None; packages],
         };
-        // All by one of the threads that share the work: to hand it each level from outside takes longer than a
-        // level.
-        rayon::scope(|_| keys.compute(plan, requirements, &kinds, inputs));
+        keys.add_installed(plan, &kinds);
+        let ahead = Ahead::new(&kinds, inputs, requirements.order());
+        // The levels go by this thread: to hand all of it to another takes longer than a level.
+        rayon::in_place_scope(|scope| {
+            (1..rayon::current_num_threads()).for_each(|_| scope.spawn(|_| ahead.digest_all()));
+            keys.set_all(plan, requirements, &ahead);
+        });
         keys
     }
 
-    fn compute(
-        &mut self,
-        plan: &Plan,
-        requirements: &Requirements,
-        kinds: &Kinds,
-        inputs: &[Option<BuildInputs>],
-    ) {
-        self.inputs.par_chunks_mut(BATCH).zip(inputs.par_chunks(BATCH)).for_each_init(
-            || (Batch::default(), Shared::default()),
-            |(batch, shared), (digests, inputs)| digest_inputs(kinds, batch, shared, inputs, digests),
-        );
-        self.add_installed(plan, kinds);
+    fn set_all(&mut self, plan: &Plan, requirements: &Requirements, ahead: &Ahead<'_>) {
         let mut desks: Vec<Desk> =
             std::iter::repeat_with(Desk::default).take(rayon::current_num_threads()).collect();
+        let mut hand = Hand::default();
+        let mut pieces = ahead.pieces.iter().zip(requirements.order().chunks(BATCH));
+        // Packages whose levels have been reached, and whose inputs are there.
+        let (mut reached, mut there) = (0, 0);
         for level in requirements.levels() {
-            self.set(plan, requirements, kinds, level, &mut desks);
+            reached += level.len();
+            while there < reached
+                && let Some((piece, packages)) = pieces.next()
+            {
+                let digests = ahead.digest(piece, packages, &mut hand);
+                for (index, digest) in packages.iter().zip(digests) {
+                    self.inputs[index.get()] = *digest;
+                }
+                there += packages.len();
+            }
+            self.set(plan, requirements, ahead.kinds, level, &mut desks);
         }
     }
 
@@ -123,11 +131,10 @@ impl Keys {
         changed: &[PackageIndex],
     ) -> Vec<PackageIndex> {
         let kinds = Kinds::new();
-        let mut batch = Batch::default();
+        let mut hand = Hand::default();
         for index in changed {
-            let at = index.get()..=index.get();
-            let digests = &mut self.inputs[at.clone()];
-            digest_inputs(&kinds, &mut batch, &mut Shared::default(), &inputs[at], digests);
+            let digest = std::slice::from_mut(&mut self.inputs[index.get()]);
+            hand.digest_inputs(&kinds, std::iter::once(inputs[index.get()].as_ref()), digest);
         }
         // By level, so that each is computed once, after all it requires.
         let mut pending: BTreeSet<(u32, PackageIndex)> =
@@ -188,6 +195,79 @@ impl Keys {
                 self.keys[index.get()] = Some(BuildKey::from_digest(*key));
                 self.dependencies[index.get()] = *dependency;
             }
+        }
+    }
+}
+
+/// The digests of inputs, in pieces in the order in which they are needed, each by whoever gets to it first.
+struct Ahead<'a> {
+    kinds: &'a Kinds,
+    inputs: &'a [Option<BuildInputs>],
+    order: &'a [PackageIndex],
+    pieces: Vec<OnceLock<Vec<Digest>>>,
+    /// The first piece that nobody works ahead at.
+    next: AtomicUsize,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(kinds: &'a Kinds, inputs: &'a [Option<BuildInputs>], order: &'a [PackageIndex]) -> Self {
+        let pieces = std::iter::repeat_with(OnceLock::new).take(order.len().div_ceil(BATCH)).collect();
+        Self { kinds, inputs, order, pieces, next: AtomicUsize::new(0) }
+    }
+
+    /// Works ahead until nothing is left.
+    fn digest_all(&self) {
+        let mut hand = Hand::default();
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(piece) = self.pieces.get(number) else { return };
+            let end = self.order.len().min((number + 1) * BATCH);
+            self.digest(piece, &self.order[number * BATCH..end], &mut hand);
+        }
+    }
+
+    fn digest<'p>(
+        &self,
+        piece: &'p OnceLock<Vec<Digest>>,
+        packages: &[PackageIndex],
+        hand: &mut Hand<'a>,
+    ) -> &'p [Digest] {
+        piece.get_or_init(|| {
+            let mut digests = vec![NONE; packages.len()];
+            let inputs = packages.iter().map(|index| self.inputs[index.get()].as_ref());
+            hand.digest_inputs(self.kinds, inputs, &mut digests);
+            digests
+        })
+    }
+}
+
+/// Where one thread digests inputs.
+#[derive(Default)]
+struct Hand<'a> {
+    batch: Batch,
+    shared: Shared<'a>,
+}
+
+impl<'a> Hand<'a> {
+    /// The digest of each of the inputs; [`NONE`] where there are none.
+    fn digest_inputs(
+        &mut self,
+        kinds: &Kinds,
+        inputs: impl Iterator<Item = Option<&'a BuildInputs>> + Clone,
+        digests: &mut [Digest],
+    ) {
+        let Self { batch, shared } = self;
+        batch.clear();
+        for inputs in inputs.clone() {
+            batch.add(|record| {
+                if let Some(inputs) = inputs {
+                    inputs.encode_message(record, &shared.digest(&kinds.surroundings, &inputs.surroundings));
+                }
+            });
+        }
+        batch.digests(&kinds.inputs, digests);
+        for (digest, _) in digests.iter_mut().zip(inputs).filter(|(_, inputs)| inputs.is_none()) {
+            *digest = NONE;
         }
     }
 }
@@ -254,28 +334,6 @@ impl<'a> Shared<'a> {
         });
         self.last = Some((surroundings, digest));
         digest
-    }
-}
-
-/// The digest of the inputs at each position; [`NONE`] where there are none.
-fn digest_inputs<'a>(
-    kinds: &Kinds,
-    batch: &mut Batch,
-    shared: &mut Shared<'a>,
-    inputs: &'a [Option<BuildInputs>],
-    digests: &mut [Digest],
-) {
-    batch.clear();
-    for inputs in inputs {
-        batch.add(|record| {
-            if let Some(inputs) = inputs {
-                inputs.encode_message(record, &shared.digest(&kinds.surroundings, &inputs.surroundings));
-            }
-        });
-    }
-    batch.digests(&kinds.inputs, digests);
-    for (digest, _) in digests.iter_mut().zip(inputs).filter(|(_, inputs)| inputs.is_none()) {
-        *digest = NONE;
     }
 }
 
