@@ -9,8 +9,12 @@ use crate::support::bytes;
 
 const STORE: &str = "LARGE_BLOB_IN";
 
-/// Enough that whoever held a quarter of it would be found out.
-const SIZE: u64 = 320 << 20;
+/// MiB of each blob. By default enough that whoever held a quarter of it would be found out.
+const MIB: &str = "BUILDSWARM_BLOB_MIB";
+
+fn size() -> u64 {
+    std::env::var(MIB).map_or(320, |text| text.parse::<u64>().unwrap()) << 20
+}
 
 /// The most that a process may take, in KiB, that puts and gets blobs of any size.
 const MEMORY_KIB_MAX: u64 = 64 << 10;
@@ -18,6 +22,7 @@ const MEMORY_KIB_MAX: u64 = 64 << 10;
 /// Bytes that differ from block to block, and partly compress.
 struct Content {
     block: Vec<u8>,
+    size: u64,
     left: u64,
 }
 
@@ -25,13 +30,13 @@ impl Content {
     fn new(seed: u64) -> Self {
         let mut block = bytes(seed, 64 << 10);
         block[..32 << 10].fill(b' ');
-        Self { block, left: SIZE }
+        Self { block, size: size(), left: size() }
     }
 }
 
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let at = (SIZE - self.left) as usize % self.block.len();
+        let at = (self.size - self.left) as usize % self.block.len();
         if at == 0 {
             self.block[..8].copy_from_slice(&self.left.to_le_bytes());
         }
@@ -54,9 +59,9 @@ fn child_with_large_blobs() {
         batch.commit().unwrap();
     }
     for blob in blobs {
-        assert_eq!(blob.size, SIZE);
+        assert_eq!(blob.size, size());
         let mut reader = store.open_blob(blob.id).unwrap().unwrap();
-        assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), SIZE);
+        assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), size());
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
