@@ -6,6 +6,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/site.rs"]
+#[expect(dead_code, reason = "only what is served is of use here")]
+mod site;
 #[path = "cli/tiny.rs"]
 mod tiny;
 #[path = "cli/world.rs"]

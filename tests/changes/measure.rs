@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::catalogue::Change;
 use super::point;
+use super::site::Site;
 use super::world::{Ran, World, copy};
 
 /// Packages by short name: without category and version; a Lua with its slot.
@@ -59,6 +60,8 @@ type Payloads = BTreeMap<String, String>;
 struct Ready {
     world: World,
     payloads: Payloads,
+    /// What stock emerge may install from; over HTTP, since Portage before 3.0.59 takes no packages from `file:`.
+    site: Site,
 }
 
 impl Ready {
@@ -74,14 +77,10 @@ impl Ready {
             let world = measured.world;
             let outcome = world.json(["finalize", "--only", "--json"]);
             assert_eq!(outcome["packages"], PACKAGES, "{outcome}");
-            install(&world);
-            Self { world, payloads }
+            let site = Site::of(&world, "site");
+            install(&world, &site);
+            Self { world, payloads, site }
         })
-    }
-
-    /// What stock emerge may install from.
-    fn binhost(&self) -> String {
-        format!("file://{}", self.world.state().join("binhost/channels/default/current").display())
     }
 
     /// The root in which all was installed.
@@ -98,14 +97,13 @@ impl Ready {
 }
 
 /// Installs everything by stock emerge from what was published, tools too.
-fn install(world: &World) {
+fn install(world: &World, site: &Site) {
     let root = world.path("root");
     fs::create_dir_all(root.join("etc")).unwrap();
     copy(&world.etc(""), &root.join("etc/portage"));
-    let url = format!("file://{}", world.state().join("binhost/channels/default/current").display());
     let root = root.display().to_string();
-    world.succeed(["client", "setup", "--root", &root, &url]);
-    let index = fs::read_to_string(world.state().join("binhost/channels/default/current/Packages")).unwrap();
+    world.succeed(["client", "setup", "--root", &root, &site.url()]);
+    let index = fs::read_to_string(site.offered().join("Packages")).unwrap();
     let all: Vec<String> =
         index.lines().filter_map(|line| Some(format!("={}", line.strip_prefix("CPV: ")?))).collect();
     assert_eq!(all.len(), PACKAGES);
@@ -210,7 +208,7 @@ impl Measured {
             copy(&ready.root().join("etc/portage").join(name), &root.join("etc/portage").join(name));
         }
         let conf = fs::read_to_string(root.join("etc/portage/binrepos.conf/buildswarm.conf")).unwrap();
-        assert!(conf.contains(&ready.binhost()), "{conf}");
+        assert!(conf.contains(&ready.site.url()), "{conf}");
         let root = root.display().to_string();
         let options = "--pretend --update --deep --newuse --getbinpkg --color=n --nospinner";
         let command = ["client", "emerge", "--root", &root, "--"];

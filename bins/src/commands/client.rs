@@ -78,6 +78,11 @@ fn setup(config: &Config, options: &ClientSetup) -> Result<ExitCode> {
     println!(
         "note:          Portage before 3.0.77 checks signatures only with FEATURES=\"binpkg-request-signature\""
     );
+    if repository.url.starts_with("file:") {
+        println!(
+            "note:          Portage before 3.0.59 installs nothing from file: addresses; see build-swarm serve"
+        );
+    }
     println!("install with:  emerge --ask --getbinpkgonly PACKAGE");
     println!("undo with:     build-swarm client remove{root_option} --name {}", options.name);
     Ok(ExitCode::SUCCESS)
