@@ -2,7 +2,8 @@
 //!
 //! Each file of `fuzz_targets/` hands libFuzzer's bytes to one of them. The stable tests
 //! `tests/fuzz_corpora.rs` of `core`, `core/portage` and `store` take in the same files and replay
-//! `corpus/TARGET/*`; what once failed is put there and stays.
+//! `corpus/TARGET/*`; what once failed is put there and stays. What the store keeps to itself is reached through
+//! `buildswarm_store::parsers`, and replayed by its tests.
 //!
 //! ```text
 //! cargo install cargo-fuzz --locked

@@ -23,6 +23,8 @@ use row::Recorded;
 
 pub(crate) use commit::{each, reinstate, remove};
 pub(crate) use table::State as TableState;
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use table::read_all as read_table_block;
 
 /// What became of an artifact handed to [`Store::commit_artifact`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,8 @@ use crate::layout::Layout;
 use crate::rebuild::adopt_packs;
 pub(crate) use apply::{Applied, Missing, apply};
 use frame::Frames;
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use frame::read_all;
 pub(crate) use record::Record;
 pub(crate) use replay::Replay;
 use state::Written;

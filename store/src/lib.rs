@@ -58,6 +58,8 @@ mod layout;
 mod leases;
 mod lock;
 mod packs;
+#[cfg(any(test, feature = "faults"))]
+pub mod parsers;
 mod pins;
 mod rebuild;
 mod room;

@@ -23,6 +23,8 @@ use crate::clock;
 use crate::error::Result;
 use crate::store::Store;
 
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use cache::read_all as read_cache;
 pub use directory::{
     DIRECTORY_BYTES_MAX, Directory, DirectoryError, Entry, Mode, NAME_BYTES_MAX, Name, Node,
     TARGET_BYTES_MAX, Target,

@@ -24,6 +24,8 @@ use buildswarm_core::{BlobId, BuildKey};
 use crate::disk;
 use crate::error::Result;
 use crate::store::{Shared, Store};
+#[cfg(any(test, feature = "faults"))]
+pub(crate) use block::read_all;
 use block::{Entry, Need, Needs};
 use file::{Answer, Identity, Table, Writing};
 use rows::{Extent, Known};

@@ -180,6 +180,21 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// For fuzzing: reads a file of any content to its end.
+#[cfg(any(test, feature = "faults"))]
+pub(crate) fn read_all(path: &Path) {
+    let mut frames = Frames::open(path).expect("a file");
+    let mut at = 0;
+    while let Some(found) = frames.next().expect("it can be read") {
+        if let Found::Damaged { from, to } = found {
+            assert!(from == at && to > from, "{from} {to}");
+        }
+        assert!(frames.at() > at && frames.at() <= frames.length());
+        at = frames.at();
+    }
+    assert_eq!(at, frames.length(), "every byte is a frame or damaged");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

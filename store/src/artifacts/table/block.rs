@@ -166,6 +166,22 @@ impl Needs<'_> {
     }
 }
 
+/// For fuzzing: reads a block of any content.
+#[cfg(any(test, feature = "faults"))]
+pub(crate) fn read_all(bytes: &[u8]) {
+    let Some(block) = Block::parse(bytes) else { return };
+    for place in 0..=block.len() {
+        if let Some(entry) = block.entry(place) {
+            assert_eq!(block.needs(place).map(|needs| needs.iter().count()), Some(entry.needs.len()));
+        }
+    }
+    for key in [[0; KEY_BYTES], [0x80; KEY_BYTES], [0xff; KEY_BYTES]] {
+        let key = BuildKey::from_digest(Digest::from_bytes(key));
+        let (Ok(place) | Err(place)) = block.search(&key, 0);
+        assert!(place <= block.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
