@@ -20,6 +20,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use crate::Digest;
 use crate::sorted::{SortedMap, SortedSet};
@@ -407,6 +408,16 @@ impl<'a> Decoder<'a> {
 /// [`DecodeError::Malformed`] if it is not UTF-8.
 pub fn as_text(tag: u8, item: &[u8]) -> Result<String, DecodeError> {
     std::str::from_utf8(item).map(str::to_owned).map_err(|_| DecodeError::Malformed { tag })
+}
+
+/// Text as the value that it is the one spelling of.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] if it is none, or if the value is written otherwise (`0` for the slot `0/0`).
+pub fn as_parsed<T: FromStr + ToString>(tag: u8, text: &str) -> Result<T, DecodeError> {
+    let malformed = DecodeError::Malformed { tag };
+    let value: T = text.parse().map_err(|_| malformed)?;
+    if value.to_string() == text { Ok(value) } else { Err(malformed) }
 }
 
 /// An item as a digest, for [`Decoder::map`].

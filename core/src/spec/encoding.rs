@@ -7,7 +7,7 @@ use super::{
     BuildInputs, BuildSpec, Dependency, DependencyClasses, Distfile, FORMAT, Identity, Reach, Recipe,
     Surroundings, Tool,
 };
-use crate::canonical::{DecodeError, Decoder, Encoder, as_digest, as_text};
+use crate::canonical::{DecodeError, Decoder, Encoder, as_digest, as_parsed, as_text};
 use crate::policy::Policy;
 use crate::{BuildKey, Digest};
 
@@ -121,8 +121,8 @@ impl BuildInputs {
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes);
         let inputs = Self {
-            package: parsed(1, decoder.text(1)?)?,
-            slot: parsed(2, decoder.text(2)?)?,
+            package: as_parsed(1, decoder.text(1)?)?,
+            slot: as_parsed(2, decoder.text(2)?)?,
             repository: decoder.text(3)?.to_owned(),
             eapi: decoder.text(4)?.to_owned(),
             recipe: Recipe::decode(decoder.bytes(5)?)?,
@@ -253,12 +253,6 @@ fn decode_tool(bytes: &[u8]) -> Result<Tool, DecodeError> {
     Ok(tool)
 }
 
-/// Parses `text` and requires that it is the one spelling of the value.
-fn parsed<T: std::str::FromStr + ToString>(tag: u8, text: &str) -> Result<T, DecodeError> {
-    let value: T = text.parse().map_err(|_| DecodeError::Malformed { tag })?;
-    if value.to_string() == text { Ok(value) } else { Err(DecodeError::Malformed { tag }) }
-}
-
 /// Sorts what is in no order at all.
 fn sort(numbers: &mut [u64]) {
     /// Up to here it is faster to compare more often and have no branches to mispredict.
@@ -364,7 +358,7 @@ impl BuildSpec {
         if decoder.number(1)? != FORMAT {
             return Err(DecodeError::Malformed { tag: 1 });
         }
-        let policy = parsed(2, decoder.text(2)?)?;
+        let policy = as_parsed(2, decoder.text(2)?)?;
         let inputs = BuildInputs::decode(decoder.bytes(3)?)?;
         let items = decoder.list(4)?;
         if !items.is_sorted_by(|a, b| a < b) {

@@ -4,7 +4,7 @@
 //! is a record again. Kinds and tags are never given another meaning; `docs/on-disk.md` lists them.
 
 use buildswarm_core::artifact::{Artifact, BlobRef};
-use buildswarm_core::canonical::{DecodeError, Decoder, Encoder, as_digest, as_text};
+use buildswarm_core::canonical::{DecodeError, Decoder, Encoder, as_digest, as_parsed, as_text};
 use buildswarm_core::time::UnixSeconds;
 use buildswarm_core::{BlobId, BuildKey, Digest, ReuseKey};
 
@@ -209,8 +209,8 @@ fn encode_artifact(record: &mut Encoder, artifact: &Artifact, places: &[(ReuseKe
 fn decode_artifact(fields: &mut Decoder<'_>) -> Result<Record, DecodeError> {
     let artifact = Artifact {
         key: BuildKey::from_digest(fields.digest(1)?),
-        package: fields.text(2)?.parse().map_err(|_| DecodeError::Malformed { tag: 2 })?,
-        slot: fields.text(3)?.parse().map_err(|_| DecodeError::Malformed { tag: 3 })?,
+        package: as_parsed(2, fields.text(2)?)?,
+        slot: as_parsed(3, fields.text(3)?)?,
         repository: fields.text(4)?.to_owned(),
         file: as_blob(5, fields.bytes(5)?)?,
         log: as_blob(6, fields.bytes(6)?)?,
