@@ -1,8 +1,8 @@
 //! Question: how long does it take until an install tree of 8,400 files and 560 MB is durably stored, until another that
 //! differs in one file of a hundred is, and until the files are there again?
 //!
-//! Peer:  tar and zstd −3 on two threads, unsynced and unhashed; `nix-store --add` if Nix is installed; `zstd -dc`
-//!        piped into tar.
+//! Peer:  tar and zstd −3 on two threads, unsynced and unhashed; `nix-store --add` and `nix copy` if Nix is installed;
+//!        `zstd -dc` piped into tar.
 //! Limit: of a put, `zstd -3 -T2` of a ready tar stream from one file to another; of a put of a near-duplicate, reading
 //!        its files and BLAKE3 of each on all cores; of a get, `zstd -dc` piped into tar.
 //! Goal:  put at most 1.10 × limit, near-duplicate at most 2 ×, get at most 0.7 ×.
@@ -31,6 +31,17 @@ const CHANGED: usize = FILES / 100;
 const ROUNDS: usize = 5;
 const SOURCES: [&str; 3] = ["/usr/include", "/usr/lib", "/usr/share"];
 const OPTIONS: TreeOptions = TreeOptions { skip_special: false };
+
+/// Nix as an ordinary user has it: no daemon, no build users, no syncing.
+const NIX_ADD: &str = r#"
+    export NIX_STORE_DIR="$2/store" NIX_STATE_DIR="$2/state" NIX_CONF_DIR="$2"
+    echo "build-users-group =" > "$2/nix.conf"
+    added=$(nix-store --add "$1")
+"#;
+const NIX_COPY: &str = r#"
+    to="file://$2/cache?compression=zstd&compression-level=3&parallel-compression=true"
+    nix --extra-experimental-features nix-command copy --quiet --to "$to" "$added"
+"#;
 
 /// Regular files below a directory with their sizes, in the order of their paths.
 fn candidates() -> Vec<(PathBuf, u64)> {
@@ -244,18 +255,14 @@ fn main() {
             fresh.timed(|path| shell(r#"zstd -q -dc "$1" | tar -C "$2" -x"#, &[&archive, path]))
         }),
     ];
-    if Command::new("nix-store").arg("--version").stdout(Stdio::null()).status().is_ok() {
-        rows.push(Row::new("nix-store --add", || {
-            fresh.timed(|path| {
-                let copy = path.join("tree");
-                shell(
-                    r#"NIX_STORE_DIR="$2/store" NIX_STATE_DIR="$2/state" nix-store --add "$1""#,
-                    &[&tree, &copy],
-                );
-            })
+    let has_nix = Command::new("nix").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if has_nix {
+        rows.push(Row::new("nix-store --add", || fresh.timed(|path| shell(NIX_ADD, &[&tree, path]))));
+        rows.push(Row::new("nix-store --add, nix copy to zstd -3", || {
+            fresh.timed(|path| shell(&format!("{NIX_ADD}{NIX_COPY}"), &[&tree, path]))
         }));
     } else {
-        println!("nix-store is not installed: its row is left out");
+        println!("Nix is not installed: its rows are left out");
     }
     let medians = measure(ROUNDS, rows);
     println!("a near-duplicate as one mapped stream: {}", shown(medians[5]));
@@ -265,4 +272,9 @@ fn main() {
     verdict(medians[3], medians[4], "at most 2");
     println!("get to files:");
     verdict(medians[6], medians[7], "at most 0.7");
+    if has_nix {
+        println!("put, against Nix adding it, and adding and copying it:");
+        verdict(medians[0], medians[8], "below 1");
+        verdict(medians[0], medians[9], "below 1");
+    }
 }
