@@ -7,7 +7,7 @@ use crate::time::UnixSeconds;
 use crate::{BlobId, BuildKey, Digest};
 
 /// Bytes in the store: their address and their number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct BlobRef {
     /// Address.
     pub id: BlobId,

@@ -1,6 +1,6 @@
 //! Which artifact a key resolves to: the first one, as long as it is whole.
 
-use buildswarm_core::artifact::Artifact;
+use buildswarm_core::artifact::{Artifact, BlobRef};
 use buildswarm_core::{BuildKey, ReuseKey};
 use rusqlite::{Connection, params};
 
@@ -30,7 +30,7 @@ impl Store {
     /// [`Error::BlobMissing`] or [`Error::WrongSize`] if one of its blobs is not in the store as declared.
     pub fn commit_artifact(&self, artifact: &Artifact, reuse: &[ReuseKey]) -> Result<Committed> {
         let committed = self.shared.index.write(|transaction| {
-            self.shared.commit_within(transaction, artifact, reuse, &mut Seen::default())
+            self.shared.commit_within(transaction, artifact, reuse, &[], &mut Seen::default())
         })?;
         self.shared.committed(1);
         Ok(committed)
@@ -38,19 +38,23 @@ impl Store {
 }
 
 impl Shared {
-    /// [`Store::commit_artifact`] within a transaction.
+    /// [`Store::commit_artifact`] within a transaction, in which `own` was recorded before: blobs, sorted.
     pub(crate) fn commit_within(
         &self,
         transaction: &Transaction<'_>,
         artifact: &Artifact,
         reuse: &[ReuseKey],
+        own: &[BlobRef],
         seen: &mut Seen,
     ) -> Result<Committed, Fault> {
-        self.require_blobs(transaction, artifact, seen)?;
+        self.require_blobs(transaction, artifact, own, seen)?;
         let committed = self.settle(transaction, artifact, seen)?;
         let led = reuse::record(transaction, artifact.key, reuse)?;
-        if committed == Committed::First || led {
-            note(transaction, artifact.key)?;
+        if committed == Committed::First {
+            note(transaction, artifact)?;
+        } else if led {
+            let earlier = row::find(transaction, artifact.key)?;
+            note(transaction, &earlier.ok_or(Error::ArtifactMissing { key: artifact.key })?.artifact)?;
         }
         Ok(committed)
     }
@@ -84,9 +88,13 @@ impl Shared {
         &self,
         transaction: &Transaction<'_>,
         artifact: &Artifact,
+        own: &[BlobRef],
         seen: &mut Seen,
     ) -> Result<(), Fault> {
         for blob in [artifact.file, artifact.log, artifact.preimage] {
+            if own.binary_search(&blob).is_ok() {
+                continue;
+            }
             let stored = rows::require(transaction, blob)?;
             if !self.is_there_within(transaction, &stored, seen)? {
                 return Err(Error::BlobMissing { id: blob.id }.into());
@@ -97,12 +105,9 @@ impl Shared {
 }
 
 /// Notes what a key resolves to by now, with all that leads to it: records stand for themselves.
-fn note(transaction: &Transaction<'_>, key: BuildKey) -> Result<(), Fault> {
-    let Some(recorded) = row::find(transaction, key)? else {
-        return Err(Error::ArtifactMissing { key }.into());
-    };
-    let places = numbered(reuse::places(transaction, key)?);
-    transaction.note(&Record::Artifact { artifact: Box::new(recorded.artifact), places });
+fn note(transaction: &Transaction<'_>, artifact: &Artifact) -> Result<(), Fault> {
+    let places = numbered(reuse::places(transaction, artifact.key)?);
+    transaction.note(&Record::Artifact { artifact: Box::new(artifact.clone()), places });
     Ok(())
 }
 

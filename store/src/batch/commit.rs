@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use buildswarm_core::artifact::Artifact;
+use buildswarm_core::artifact::{Artifact, BlobRef};
 use buildswarm_core::{BlobId, ReuseKey};
 
 use super::filling::Filled;
@@ -40,10 +40,10 @@ impl Shared {
                 self.insert_inline(transaction, *blob, bytes, now)?;
             }
             let mut seen = Seen::default();
-            self.insert_packed(transaction, &packs, now, &mut seen)?;
+            let own = self.insert_packed(transaction, &packs, now, &mut seen)?;
             let committed = artifacts
                 .iter()
-                .map(|(artifact, reuse)| self.commit_within(transaction, artifact, reuse, &mut seen))
+                .map(|(artifact, reuse)| self.commit_within(transaction, artifact, reuse, &own, &mut seen))
                 .collect::<Result<_, _>>()?;
             Ok((committed, change(transaction, new)?))
         })?;
@@ -77,14 +77,14 @@ impl Shared {
         file.publish(&path)
     }
 
-    /// Records packs and the blobs in them, unless those are known to be elsewhere by now.
-    pub(crate) fn insert_packed(
+    /// Records packs and the blobs in them, unless those are known to be elsewhere by now. All of the blobs, sorted.
+    fn insert_packed(
         &self,
         transaction: &Transaction<'_>,
         packs: &[(Pack, Vec<Member>)],
         now: u64,
         seen: &mut Seen,
-    ) -> Result<(), Fault> {
+    ) -> Result<Vec<BlobRef>, Fault> {
         let mut found = Vec::new();
         for (pack, members) in packs {
             let number = packs::rows::insert(transaction, *pack)?;
@@ -93,10 +93,10 @@ impl Shared {
         }
         // In the order of the tree they go into.
         found.sort_unstable_by_key(|stored| stored.blob.id);
-        for stored in found {
-            self.insert_unless_there(transaction, &stored, seen)?;
+        for stored in &found {
+            self.insert_unless_there(transaction, stored, seen)?;
         }
-        Ok(())
+        Ok(found.into_iter().map(|stored| stored.blob).collect())
     }
 
     /// Records a blob, unless it is there elsewhere.

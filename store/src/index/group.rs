@@ -2,7 +2,8 @@
 //!
 //! A thread that has the writer makes its changes in the transaction that is open, or opens one. If others wait for
 //! the writer, it leaves the commit to them and waits until the last of them has committed for all; if nobody
-//! waits, it commits itself at once. So a lone writer waits for nobody, and a crowd pays for one barrier a group.
+//! waits, or if there is much to commit already, it commits itself at once. So a lone writer waits for nobody, a crowd
+//! pays for one barrier a group, and nobody who changes little waits for more than one who changes much.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -23,6 +24,10 @@ use crate::layout::Layout;
 /// Operations that share one commit: enough that a barrier of some milliseconds is nothing for each, few enough that
 /// the first of a group waits for no more than the changes of so many others.
 const GROUP_MAX: usize = 256;
+
+/// Rows that a group changes. So many take as long as a barrier: from there on it is better to commit at once, and to go on
+/// while others change theirs, than to wait for them.
+const CHANGES_MAX: u64 = 1024;
 
 /// What an operation changes: all of it or nothing. Reads see what has been changed so far.
 #[derive(Debug)]
@@ -72,6 +77,8 @@ struct Open {
 #[derive(Debug, Default)]
 struct Group {
     members: usize,
+    /// Rows that were changed over the connection before it.
+    changes_before: u64,
     /// What the journal is to say of their changes.
     notes: Vec<Vec<u8>>,
     fate: Arc<Fate>,
@@ -151,7 +158,10 @@ impl Writer {
     /// Leaves the open group to somebody who waits, or commits it. `None` if there is none.
     fn pass_on(&self, mut open: MutexGuard<'_, Open>) -> Option<Passed> {
         let group = open.group.as_ref()?;
-        if self.waiting.load(Ordering::SeqCst) > 0 && group.members < GROUP_MAX {
+        if self.waiting.load(Ordering::SeqCst) > 0
+            && group.members < GROUP_MAX
+            && open.connection.total_changes() - group.changes_before < CHANGES_MAX
+        {
             return Some(Passed::Left(Arc::clone(&group.fate)));
         }
         let group = open.group.take()?;
@@ -190,7 +200,8 @@ impl Open {
             }
             reach(Step::Begin).map_err(Error::io("write to", path))?;
             self.run("BEGIN IMMEDIATE")?;
-            self.group = Some(Group::default());
+            let changes_before = self.connection.total_changes();
+            self.group = Some(Group { changes_before, ..Group::default() });
             passed(Step::Begin).map_err(Error::io("write to", path))?;
         } else {
             self.run("SAVEPOINT change")?;

@@ -114,6 +114,29 @@ fn a_group_is_bounded() {
 }
 
 #[test]
+fn a_large_change_is_committed_without_waiting_for_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = writer(dir.path());
+    let commits = AtomicUsize::new(0);
+    let many = |first: u64| -> Box<dyn FnOnce() + Send + '_> {
+        let (writer, commits) = (&writer, &commits);
+        Box::new(move || {
+            script(None);
+            let change = |transaction: &Transaction<'_>| {
+                for number in first..first + CHANGES_MAX {
+                    transaction.execute("INSERT INTO t (n) VALUES (?1)", [Unsigned(number)])?;
+                }
+                Ok(())
+            };
+            writer.write(change).unwrap();
+            commits.fetch_add(count(Step::Commit) as usize, Ordering::SeqCst);
+        })
+    };
+    behind(&writer, (0..3).map(|number| many(number * CHANGES_MAX)).collect());
+    assert_eq!(commits.into_inner(), 3);
+}
+
+#[test]
 fn one_that_is_refused_or_panics_leaves_the_others_alone() {
     let dir = tempfile::tempdir().unwrap();
     let writer = writer(dir.path());
