@@ -25,8 +25,20 @@ CREATE TABLE packs (
     state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned'))
 ) STRICT;
 
-ALTER TABLE blobs ADD COLUMN pack INTEGER REFERENCES packs (number) CHECK (pack IS NULL OR inline IS NULL);
-ALTER TABLE blobs ADD COLUMN position INTEGER CHECK ((position IS NULL) = (pack IS NULL));
+CREATE TABLE blobs_2 (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 32),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned')),
+    inline INTEGER REFERENCES inline_bytes (id),
+    stored_at INTEGER NOT NULL,
+    pack INTEGER REFERENCES packs (number) CHECK (pack IS NULL OR inline IS NULL),
+    position INTEGER CHECK ((position IS NULL) = (pack IS NULL))
+) STRICT, WITHOUT ROWID;
+INSERT INTO blobs_2 (id, size, state, inline, stored_at) SELECT id, size, state, inline, stored_at FROM blobs;
+DROP TABLE blobs;
+ALTER TABLE blobs_2 RENAME TO blobs;
+CREATE UNIQUE INDEX blobs_by_inline ON blobs (inline) WHERE inline IS NOT NULL;
+CREATE INDEX blobs_unsound ON blobs (state) WHERE state <> 'sound';
 CREATE INDEX blobs_by_pack ON blobs (pack, position) WHERE pack IS NOT NULL;
 
 -- Format 1 knew neither interfaces nor reuse keys. Nothing narrower than the payload is known to reach a dependent's

@@ -42,11 +42,12 @@ CREATE TABLE blobs (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 32),
     size INTEGER NOT NULL CHECK (size >= 0),
     state TEXT NOT NULL CHECK (state IN ('sound', 'bad', 'condemned')),
-    inline INTEGER UNIQUE REFERENCES inline_bytes (id),
+    inline INTEGER REFERENCES inline_bytes (id),
     stored_at INTEGER NOT NULL,
     pack INTEGER REFERENCES packs (number) CHECK (pack IS NULL OR inline IS NULL),
     position INTEGER CHECK ((position IS NULL) = (pack IS NULL))
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX blobs_by_inline ON blobs (inline) WHERE inline IS NOT NULL;
 CREATE INDEX blobs_unsound ON blobs (state) WHERE state <> 'sound';
 CREATE INDEX blobs_by_pack ON blobs (pack, position) WHERE pack IS NOT NULL;
 
