@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -139,9 +140,10 @@ impl Pipeline {
 
     fn start_thread(&mut self) -> io::Result<()> {
         let (queue, finished, coding) = (Arc::clone(&self.queue), self.finished.clone(), self.coding);
-        let thread = thread::Builder::new()
-            .name("store-compress".to_owned())
-            .spawn(move || compress_all(&queue, &finished, coding))?;
+        let thread = thread::Builder::new().name("store-compress".to_owned()).spawn(move || {
+            let mut compressor = None;
+            work_all(&queue, &finished, |frame| compress(&mut compressor, frame, coding));
+        })?;
         self.threads.push(thread);
         Ok(())
     }
@@ -151,18 +153,20 @@ impl Drop for Pipeline {
     fn drop(&mut self) {
         self.jobs = None;
         for thread in self.threads.drain(..) {
-            // One that panicked has nothing more to say: its frame never came, and whoever waited for it failed.
+            // One that panicked has said so in the place of its frame.
             let _ = thread.join();
         }
     }
 }
 
-fn compress_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>, coding: Coding) {
-    let mut compressor = None;
+fn work_all(queue: &Mutex<Receiver<Frame>>, finished: &Sender<Done>, mut work: impl FnMut(Frame) -> Done) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(frame) = next else { return };
-        if finished.send(compress(&mut compressor, frame, coding)).is_err() {
+        // Whoever waits for the frame must not wait for ever.
+        let done = catch_unwind(AssertUnwindSafe(|| work(frame)));
+        let panicked = |_| Err(io::Error::other("a thread that compresses has panicked"));
+        if finished.send(done.unwrap_or_else(panicked)).is_err() {
             return;
         }
     }
@@ -186,4 +190,25 @@ fn new_compressor(coding: Coding) -> io::Result<Compressor<'static>> {
 /// As many threads as there are cores.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_whose_thread_panics_is_an_error_for_whoever_waits_for_it() {
+        let (jobs, queue) = channel();
+        let (finished, done) = channel();
+        jobs.send(Frame::default()).unwrap();
+        jobs.send(Frame::default()).unwrap();
+        drop(jobs);
+        let mut first = true;
+        work_all(&Mutex::new(queue), &finished, |frame| {
+            assert!(!std::mem::take(&mut first), "compressing");
+            Ok(frame)
+        });
+        assert!(done.recv().unwrap().is_err());
+        assert!(done.recv().unwrap().is_ok());
+    }
 }

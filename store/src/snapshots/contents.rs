@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use buildswarm_core::BlobId;
@@ -102,12 +103,12 @@ pub(super) fn read_all(top: &Top, tree: &[Scanned], mut take: impl FnMut(&Lot) -
         for _ in 0..threads().min(lots.len()) {
             scope.spawn(|| line.work());
         }
-        let outcome = (0..lots.len()).try_for_each(|number| take(&line.next(number)?));
-        if outcome.is_err() {
-            line.state().stopped = true;
-            line.moved.notify_all();
+        let all = || (0..lots.len()).try_for_each(|number| take(&line.next(number)?));
+        let outcome = catch_unwind(AssertUnwindSafe(all));
+        if !matches!(outcome, Ok(Ok(()))) {
+            line.stop();
         }
-        outcome
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -160,6 +161,7 @@ struct State {
     /// Lots handed out.
     taken: usize,
     done: BTreeMap<usize, Result<Lot>>,
+    /// One of the threads failed or panicked, and nobody may wait for it.
     stopped: bool,
 }
 
@@ -171,10 +173,19 @@ impl Line<'_> {
     fn work(&self) {
         let mut opened = Opened::default();
         while let Some(number) = self.begin() {
-            let lot = self.read(number, &mut opened);
+            let lot = catch_unwind(AssertUnwindSafe(|| self.read(number, &mut opened)));
+            let lot = lot.unwrap_or_else(|panic| {
+                self.stop();
+                resume_unwind(panic)
+            });
             self.state().done.insert(number, lot);
             self.moved.notify_all();
         }
+    }
+
+    fn stop(&self) {
+        self.state().stopped = true;
+        self.moved.notify_all();
     }
 
     /// The next lot to be read. They are given out in order, so the one that is waited for is always on its way.
@@ -201,6 +212,7 @@ impl Line<'_> {
                 self.moved.notify_all();
                 return lot;
             }
+            assert!(!state.stopped, "a thread that reads the tree has panicked");
             state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }

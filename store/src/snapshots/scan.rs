@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -180,6 +181,7 @@ pub(super) fn scan(top: &Top, options: &TreeOptions, cache: Option<&Cache>) -> R
             working: 0,
             entries: 0,
             failed: None,
+            panicked: false,
         }),
         more: Condvar::new(),
     };
@@ -229,6 +231,8 @@ struct State {
     working: usize,
     entries: u64,
     failed: Option<Error>,
+    /// A thread panicked, and nobody may wait for it.
+    panicked: bool,
 }
 
 struct Walk<'a> {
@@ -248,9 +252,14 @@ impl Walk<'_> {
         let mut names = Vec::with_capacity(NAMES_BYTES);
         while let Some(job) = self.take() {
             let number = job.number;
-            let outcome = self.list(job, &mut names);
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.list(job, &mut names)));
             let mut state = self.state();
             state.working -= 1;
+            let outcome = outcome.unwrap_or_else(|panic| {
+                state.panicked = true;
+                self.more.notify_all();
+                resume_unwind(panic)
+            });
             match outcome.and_then(|scanned| self.add(&mut state, scanned)) {
                 Ok(scanned) => state.directories[number as usize] = Some(scanned),
                 Err(error) => {
@@ -265,7 +274,7 @@ impl Walk<'_> {
     fn take(&self) -> Option<Job> {
         let mut state = self.state();
         loop {
-            if state.failed.is_some() {
+            if state.failed.is_some() || state.panicked {
                 return None;
             }
             if let Some(job) = state.ahead.pop() {

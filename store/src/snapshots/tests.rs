@@ -2,7 +2,9 @@
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::MetadataExt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::time::Duration;
 
 use buildswarm_core::BlobId;
 use buildswarm_core::time::UnixSeconds;
@@ -215,6 +217,22 @@ fn a_file_that_changes_after_it_was_listed_is_named() {
     outcome(&|path| {
         rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
     });
+}
+
+#[test]
+fn nobody_waits_for_whoever_takes_the_contents_if_that_one_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..200 {
+        File::create(dir.path().join(number.to_string())).unwrap().set_len(1 << 20).unwrap();
+    }
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let top = Top::open(dir.path()).unwrap();
+        let scanned = scan(&top, &STRICT, None).unwrap();
+        let take = || contents::read_all(&top, &scanned, |_| panic!("taken"));
+        ended.send(std::panic::catch_unwind(AssertUnwindSafe(take)).is_err()).unwrap();
+    });
+    assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(true));
 }
 
 #[test]
