@@ -10,7 +10,7 @@ use std::io::Write;
 pub fn journal_segment(bytes: &[u8]) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("it can be written");
-    crate::journal::read_all(file.path());
+    crate::journal::read_all(file.path(), journal_record);
 }
 
 /// The payload of a record of the journal: what is accepted has no other spelling.

@@ -180,14 +180,15 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// For fuzzing: reads a file of any content to its end.
+/// For fuzzing: reads a file of any content to its end, and hands the payload of each whole frame to `each`.
 #[cfg(any(test, feature = "faults"))]
-pub(crate) fn read_all(path: &Path) {
+pub(crate) fn read_all(path: &Path, mut each: impl FnMut(&[u8])) {
     let mut frames = Frames::open(path).expect("a file");
     let mut at = 0;
     while let Some(found) = frames.next().expect("it can be read") {
-        if let Found::Damaged { from, to } = found {
-            assert!(from == at && to > from, "{from} {to}");
+        match found {
+            Found::Whole { payload, .. } => each(&payload),
+            Found::Damaged { from, to } => assert!(from == at && to > from, "{from} {to}"),
         }
         assert!(frames.at() > at && frames.at() <= frames.length());
         at = frames.at();
