@@ -24,9 +24,9 @@ fn move_repository(world: &World) {
     symlink(world.path("moved/profiles/default/linux/amd64"), link).unwrap();
 }
 
-/// What is compiled by gcc.
+/// What is compiled by gcc and large enough for it to tell; `point` is not.
 const COMPILED: &str = "asked byacc figlet fixed inlined libpng lpeg lua5.1 lua5.4 lz4 lz4json maker mandoc \
-                        nawk outline pkgconf pngcheck point qrencode scdoc shared squashfs-tools zlib";
+                        nawk outline pkgconf pngcheck qrencode scdoc shared squashfs-tools zlib";
 
 /// Why one that comes out the same is built again.
 const MACHINE: &str = "what all are built with counts for all";
@@ -73,5 +73,5 @@ pub(crate) const CHANGES: &[Change] = &[
         ALL,
         COMPILED,
     )
-    .surplus(ALL, MACHINE),
+    .surplus("generated line nato point tabulate virtual/pkgconfig wcwidth", MACHINE),
 ];
